@@ -1,0 +1,1 @@
+"""Frozen data and arithmetic: pure, standard library only, shared by every other package."""

@@ -1,0 +1,86 @@
+"""Whether anything will end an instance without a person, and whether that is proved. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from gpudash.model.host import HostStatus
+from gpudash.model.instance import Instance
+from gpudash.model.policy import Policy
+
+FRESH_FOR = timedelta(seconds=60)
+"""A policy read back longer ago than this proves nothing any more."""
+
+
+class GuardLevel(StrEnum):
+    """How sure it is that the instance will end by itself."""
+
+    ARMED = "armed"
+    """The policy was read back from a live daemon or a provider's schedule a moment ago."""
+    DEGRADED = "degraded"
+    """Something will probably end it; the reason says what is not proved."""
+    NONE = "none"
+    """Nothing will end it."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardVerdict:
+    """The guard of one instance at one moment."""
+
+    level: GuardLevel
+    reason: str
+    """Why it is not armed; for an armed one, what was read back and how long ago."""
+
+
+def judge(
+    instance: Instance, wanted: Policy | None, status: HostStatus | None, seen_at: datetime | None, now: datetime
+) -> GuardVerdict | None:
+    """Weigh the evidence. None where there is nothing to guard (no compute is billed).
+
+    Args:
+        instance: as listed.
+        wanted: the policy in our ledger or the cloud's tags; None where no one set one.
+        status: the last answer of its statusd, if ever.
+        seen_at: when that answer came, by our clock.
+        now: by our clock.
+    """
+    if not instance.state.bills_compute:
+        return None
+    if status is None or seen_at is None:
+        if wanted is None or not wanted.limits_anything:
+            return GuardVerdict(GuardLevel.NONE, "no statusd, no deadline; press p to push it")
+        return GuardVerdict(GuardLevel.NONE, "statusd never answered; press p to push it")
+    age = now - seen_at
+    if not status.policy.limits_anything:
+        return GuardVerdict(GuardLevel.NONE, "statusd runs without a lease or idle timeout; press + to set a lease")
+    if age > FRESH_FOR:
+        return GuardVerdict(GuardLevel.DEGRADED, f"statusd silent for {int(age.total_seconds())} s")
+    problem = _problem(wanted, status)
+    if problem:
+        return GuardVerdict(GuardLevel.DEGRADED, problem)
+    return GuardVerdict(GuardLevel.ARMED, f"policy read back {int(age.total_seconds())} s ago")
+
+
+def _problem(wanted: Policy | None, status: HostStatus) -> str | None:
+    if not status.enforcing:
+        return "statusd reports but does not enforce"
+    if status.end_method is None:
+        return "statusd has no way to end this host"
+    if status.ending is not None and status.ending.last_error:
+        return f"statusd cannot end the host: {status.ending.last_error}"
+    if wanted is not None and _differs(wanted, status.policy):
+        return "the host enforces other limits than were asked for"
+    if status.policy.lease_deadline is None and status.policy.hard_deadline is None and status.unknown:
+        return f"only an idle timeout, held off by a broken sensor ({', '.join(status.unknown)})"
+    return None
+
+
+def _differs(wanted: Policy, real: Policy) -> bool:
+    return (wanted.lease_deadline, wanted.hard_deadline, wanted.idle_timeout, wanted.idle_action) != (
+        real.lease_deadline,
+        real.hard_deadline,
+        real.idle_timeout,
+        real.idle_action,
+    )

@@ -1,0 +1,115 @@
+"""One rented machine as the newest good listing describes it, and the words for its state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from gpudash.model.money import Price
+from gpudash.model.policy import Policy
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class InstanceKey:
+    """What identifies a machine everywhere: ids repeat between accounts and regions, this does not."""
+
+    account: str
+    region: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.account}:{self.id}"
+
+
+class InstanceState(StrEnum):
+    """Our word for what a machine is doing; the cloud's own word is kept beside it."""
+
+    PENDING = "pending"
+    """Asked for, not usable yet."""
+    STARTING = "starting"
+    """Coming back from stopped or hibernated."""
+    RUNNING = "running"
+    """Usable as far as the cloud says."""
+    STOPPING = "stopping"
+    """On its way down; compute may still bill."""
+    STOPPED = "stopped"
+    """No compute; the disk is kept and may bill."""
+    HIBERNATED = "hibernated"
+    """Stopped with its memory on disk."""
+    TERMINATING = "terminating"
+    """Being deleted; may still bill."""
+    TERMINATED = "terminated"
+    """Gone for good, said by the cloud."""
+    ERROR = "error"
+    """The cloud says it failed."""
+    UNKNOWN = "unknown"
+    """The cloud used a word we do not know."""
+
+    @property
+    def is_terminal(self) -> bool:
+        """The machine will never come back."""
+        return self is InstanceState.TERMINATED
+
+    @property
+    def bills_compute(self) -> bool:
+        """Compute may be billed in this state; in doubt it is."""
+        return self not in {InstanceState.STOPPED, InstanceState.HIBERNATED, InstanceState.TERMINATED}
+
+
+@dataclass(frozen=True, slots=True)
+class SshAddress:
+    """How to reach a machine by SSH, as its provider tells it."""
+
+    host: str
+    port: int
+    user: str
+    identity_file: str | None = None
+    """Private key that fits, where the provider knows it; else agent and usual files are tried."""
+    host_key_fingerprint: str | None = None
+    """``SHA256:…`` told by the provider out of band; a host that shows another is refused."""
+    supports_sftp: bool = True
+    """False for proxies that offer a shell only (RunPod's)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One machine in one listing. None means the cloud did not say."""
+
+    key: InstanceKey
+    provider: str
+    name: str
+    state: InstanceState
+    provider_state: str
+    instance_type: str | None = None
+    gpu: str | None = None
+    gpu_count: int | None = None
+    vram_gb: int | None = None
+    """VRAM of one GPU."""
+    spot: bool = False
+    managed: bool = False
+    """Launched by gpudash or adopted; only such instances are ever ended by a guard."""
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    """Last start, not the first."""
+    price: Price | None = None
+    """Compute, for the whole machine, while it runs."""
+    storage_price: Price | None = None
+    """What the disk costs, running or stopped."""
+    disk_gb: int | None = None
+    ssh: SshAddress | None = None
+    service_port: int | None = None
+    """Remote port of the service that `ready` waits for."""
+    launch_token: str | None = None
+    """Our token, read back from a tag, name or label; proves which launch made it."""
+    tag_policy: Policy | None = None
+    """Lease and idle limits that the cloud's tags carry."""
+    parent: str | None = None
+    lost_on_terminate: str | None = None
+    """What ends with it, in a few words for the dialog: ``32 GB disk``."""
+    stays_after_terminate: str | None = None
+    """What goes on billing after it, or None for nothing."""
+    notice: str | None = None
+    """What the cloud announced about it: a spot interruption, a maintenance."""
+    raw: dict[str, object] = field(default_factory=dict, compare=False, hash=False, repr=False)
+    """The cloud's record, for the details page; secrets removed."""

@@ -1,0 +1,1 @@
+"""Adapters to clouds. `base` is the protocol, `registry` loads one by name when it is first needed."""

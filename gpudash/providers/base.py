@@ -1,0 +1,91 @@
+"""The contract every cloud adapter keeps, and the only thing `fleet` knows about clouds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from gpudash.model.capability import Capabilities
+from gpudash.model.instance import Instance, InstanceKey
+from gpudash.model.listing import Listing
+from gpudash.model.money import Price
+from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Something that bills without a running instance."""
+
+    account: str
+    provider: str
+    region: str
+    id: str
+    kind: str
+    """``disk``, ``volume``, ``address``, ``filesystem``, ``warm worker`` …"""
+    name: str
+    size_gb: int | None
+    price: Price | None
+    instance_id: str | None = None
+    """The instance it belongs to, where there is one."""
+
+
+class Provider(Protocol):
+    """One account at one cloud. Blocking; each call has its own time-out; nothing sleeps or waits for a state.
+
+    Called from lanes only (one thread at a time for reads of one region, one for writes of the account). Errors are
+    those of `gpudash.errors`: a write that may have happened raises `Ambiguous`, a definite no is a `ProviderError`,
+    a read that failed is `Unreachable`, `AuthRefused` or `RateLimited`.
+    """
+
+    account: str
+    provider: str
+    capabilities: Capabilities
+
+    def regions(self) -> tuple[str, ...]:
+        """Regions that are polled, one lane each. Known from settings or cheaply; asks no region twice."""
+        ...
+
+    def list_instances(self, region: str) -> Listing[Instance]:
+        """All instances of one region in as few calls as the cloud allows; never one call an instance."""
+        ...
+
+    def list_offers(self, wanted: OfferFilter) -> Listing[Offer]:
+        """What can be launched, filtered where the cloud can and again by `wanted.accepts`."""
+        ...
+
+    def list_leftovers(self) -> Listing[Leftover]:
+        """What bills without a running instance."""
+        ...
+
+    def launch(self, order: LaunchOrder) -> InstanceKey:
+        """Ask for one instance and return at once. Never retried inside: a lost answer is `Ambiguous`."""
+        ...
+
+    def start(self, key: InstanceKey) -> None:
+        """Ask a stopped or hibernated instance to come back. Already running is success."""
+        ...
+
+    def stop(self, key: InstanceKey) -> None:
+        """Ask for a stop. Already stopped is success."""
+        ...
+
+    def hibernate(self, key: InstanceKey) -> None:
+        """Ask for a stop with memory kept."""
+        ...
+
+    def terminate(self, key: InstanceKey) -> None:
+        """Ask for the end. An unknown id is success: it is gone. Billing stops when a listing proves it."""
+        ...
+
+    def set_tags(self, key: InstanceKey, tags: Mapping[str, str]) -> None:
+        """Write tags or labels, where `capabilities.has_tags`; else raises `Unsupported`."""
+        ...
+
+    def end_spec(self, key: InstanceKey) -> Mapping[str, object]:
+        """The ``end`` part of statusd's ``config.json``: how a host of this cloud ends itself."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...

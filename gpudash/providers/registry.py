@@ -1,0 +1,47 @@
+"""Finds the adapter of a cloud by name and imports it only then. One line a cloud."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+from gpudash.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gpudash.clock import Clock
+    from gpudash.config import Account
+    from gpudash.model.capability import Capabilities
+    from gpudash.providers.base import Provider
+
+_PACKAGES = {
+    "sandbox": "gpudash.providers.sandbox",
+}
+"""Each package offers `CAPABILITIES` without importing an SDK, and `create(account, clock)`."""
+
+
+def names() -> tuple[str, ...]:
+    """Every cloud there is an adapter for."""
+    return tuple(_PACKAGES)
+
+
+def capabilities(provider: str) -> Capabilities:
+    """What a cloud can do, without credentials and without its SDK."""
+    return cast("Capabilities", import_module(_package(provider)).CAPABILITIES)
+
+
+def create(account: Account, clock: Clock) -> Provider:
+    """The adapter for one account.
+
+    Raises:
+        ConfigError: no such cloud.
+        AuthRefused: no credentials can be found for it.
+    """
+    return cast("Provider", import_module(_package(account.provider)).create(account, clock))
+
+
+def _package(provider: str) -> str:
+    try:
+        return _PACKAGES[provider]
+    except KeyError:
+        known = ", ".join(sorted(_PACKAGES))
+        raise ConfigError(f"provider {provider!r} is not known.", hint=f"Use one of: {known}.") from None
