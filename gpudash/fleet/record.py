@@ -13,7 +13,7 @@ from gpudash.model.capability import Verb
 from gpudash.model.guard import GuardLevel, GuardVerdict, judge
 from gpudash.model.host import HostStatus
 from gpudash.model.instance import Instance, InstanceKey
-from gpudash.model.money import Accrual, Amount, cost
+from gpudash.model.money import NOTHING_SPENT, Accrual, Amount, cost
 from gpudash.model.operation import Operation, Stage
 from gpudash.model.policy import Policy
 from gpudash.model.tunnel import Tunnel
@@ -37,7 +37,7 @@ class Record:
     """When `status` came, by our clock."""
     status_problem: str | None = None
     """Why the last attempt to ask the host failed; None after a good answer."""
-    accrual: Accrual = Accrual()
+    accrual: Accrual = NOTHING_SPENT
     tunnels: tuple[Tunnel, ...] = ()
     operation: Operation | None = None
     """The newest open operation on it, or its last failed one until seen."""

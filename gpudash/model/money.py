@@ -96,6 +96,10 @@ class Accrual:
         return cls(fixed, tuple(running))
 
 
+NOTHING_SPENT = Accrual()
+"""Before the first interval."""
+
+
 def cents(amount: Decimal) -> Decimal:
     """Round to whole cents, half up, as invoices do; for showing, never for adding."""
     return amount.quantize(CENT, rounding=ROUND_HALF_UP)

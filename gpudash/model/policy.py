@@ -54,7 +54,5 @@ class Policy:
             allowed = f"At most {more} more is allowed." if more else "No more is allowed."
             raise Refused(f"The hard deadline {self.hard_deadline:%Y-%m-%d %H:%M} UTC is never moved.", hint=allowed)
         if self.lease_deadline is not None and until < self.lease_deadline:
-            raise Refused(
-                f"The lease runs until {self.lease_deadline:%Y-%m-%d %H:%M} UTC already; an extend never shortens."
-            )
+            raise Refused(f"The lease runs until {self.lease_deadline:%Y-%m-%d %H:%M} UTC; an extend never shortens.")
         return replace(self, lease_deadline=until, revision=self.revision + 1)

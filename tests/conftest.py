@@ -1,0 +1,54 @@
+"""What every test shares: homes of its own, no colour or Textual settings from outside, programs that may be missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+for _name in [name for name in os.environ if name.startswith(("TEXTUAL", "GPUDASH_")) or name == "NO_COLOR"]:
+    del os.environ[_name]
+os.environ["TEXTUAL_ANIMATIONS"] = "none"
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+sys.path[:0] = [] if str(ROOT) in sys.path else [str(ROOT)]
+
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+"""When tests begin, where nothing else is said."""
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Each test has its own HOME, settings and state; nothing reads or writes the developer's."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    for variable, folder in (
+        ("XDG_CONFIG_HOME", ".config"),
+        ("XDG_STATE_HOME", ".state"),
+        ("XDG_CACHE_HOME", ".cache"),
+    ):
+        monkeypatch.setenv(variable, str(home / folder))
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    return home
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what this machine lacks a program for; with CI set, such a lack is a failure."""
+    for mark in item.iter_markers("needs"):
+        missing = [name for name in mark.args if find_program(name) is None]
+        if missing:
+            reason = f"needs {', '.join(missing)}"
+            if os.environ.get("CI"):
+                pytest.fail(f"{reason}, and CI installs it")
+            pytest.skip(reason)
+
+
+def find_program(name: str) -> str | None:
+    """Where a program is; sshd and the like often sit outside a user's PATH."""
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin:/sbin")
