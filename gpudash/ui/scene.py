@@ -1,0 +1,25 @@
+"""The moment and the place a line is drawn for, and the words drawn: spans of text, each with the name of its look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+
+Span = tuple[str, str]
+"""Text, and the token that gives it its look."""
+Line = tuple[Span, ...]
+"""One line, left to right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What every text is computed from beside its record."""
+
+    now: datetime
+    zone: tzinfo | None = None
+    """The person's time zone; None is the machine's."""
+
+
+def plain(line: Line) -> str:
+    """The words of a line without their looks."""
+    return "".join(text for text, _ in line)
