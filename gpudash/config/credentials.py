@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpudash.config import Account
+from gpudash.config.settings import Account
 from gpudash.errors import AuthRefused
 
 COMMAND_TIMEOUT_S = 60.0
