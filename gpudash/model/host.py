@@ -128,7 +128,7 @@ def parse_status(body: Mapping[str, Any]) -> HostStatus:
     """
     try:
         return _parse(body)
-    except (KeyError, TypeError, AttributeError) as exc:
+    except (KeyError, TypeError, AttributeError, OverflowError) as exc:
         raise ValueError(f"not a statusd status document: {exc!r}") from exc
 
 
