@@ -1,4 +1,4 @@
-"""What every test shares: homes of its own, no colour or Textual settings from outside, programs that may be missing."""
+"""What every test shares: homes of its own, no settings from outside, programs that may be missing."""
 
 from __future__ import annotations
 
