@@ -48,19 +48,21 @@ def urgency(left: timedelta) -> str:
     return "urgency-soon" if left < SOON else "urgency-calm"
 
 
-def held_back(record: Record, now: datetime) -> int | None:
+def held_back(record: Record, scene: Scene) -> int | None:
     """Seconds until an end that can still be undone is sent; None where none is."""
     operation = record.operation
     if not record.is_ending or operation is None or operation.stage is not Stage.INTENDED:
         return None
-    return None if operation.next_try_at is None else max(0, round((operation.next_try_at - now).total_seconds()))
+    if operation.next_try_at is None:
+        return None
+    return max(0, round(scene.real(operation.next_try_at - scene.now).total_seconds()))
 
 
 def state(record: Record, scene: Scene, width: int) -> Line:
     """What the machine is doing; an end under way or not proved goes before the cloud's word."""
     if record.still_billing_since() is not None:
         return (("STILL BILLING", "still-billing"),)
-    held = held_back(record, scene.now)
+    held = held_back(record, scene)
     if held is not None and record.operation is not None:
         return ((f"{_ENDING_WORD.get(record.operation.verb, 'end')} in {held}s", "urgency-now"),)
     word = record.instance.state
@@ -227,7 +229,7 @@ def lease_fraction(record: Record, now: datetime) -> float | None:
 def ends(record: Record, scene: Scene, width: int) -> Line:
     """What ends it first, and when; for one that will not end, that."""
     if record.is_ending and record.operation is not None:
-        return _ending(record.operation, scene.now, width)
+        return _ending(record.operation, scene, width)
     if not record.instance.state.bills_compute:
         return _disk(record, width)
     verdict = record.guard(scene.now)
@@ -242,11 +244,11 @@ def ends(record: Record, scene: Scene, width: int) -> Line:
     return ((text, urgency(moment - scene.now)),)
 
 
-def _ending(operation: Operation, now: datetime, width: int) -> Line:
+def _ending(operation: Operation, scene: Scene, width: int) -> Line:
     if operation.stage is Stage.AMBIGUOUS:
         return (("no answer yet"[:width], "still-billing"),)
     if operation.stage is Stage.RETRYING and operation.next_try_at is not None:
-        wait = max(0, round((operation.next_try_at - now).total_seconds()))
+        wait = max(0, round(scene.real(operation.next_try_at - scene.now).total_seconds()))
         long = f"retry {operation.attempts + 1} in {wait}s"
         return ((long if len(long) <= width else f"retry in {wait}s", "still-billing"),)
     if operation.stage is Stage.INTENDED:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 
 Span = tuple[str, str]
 """Text, and the token that gives it its look."""
@@ -18,6 +18,12 @@ class Scene:
     now: datetime
     zone: tzinfo | None = None
     """The person's time zone; None is the machine's."""
+    speed: float = 1.0
+    """Seconds of `now` that pass in one real second; not 1 on a sandbox that hurries."""
+
+    def real(self, span: timedelta) -> timedelta:
+        """A span of the clock as a person waits for it: cadences, holds and back-offs are real seconds."""
+        return span if self.speed == 1.0 else span / self.speed
 
 
 def plain(line: Line) -> str:

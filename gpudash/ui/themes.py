@@ -59,7 +59,7 @@ class ThemeFile:
     def textual(self) -> Theme:
         """The same as a theme of Textual's, with each meaning and ground as a variable for CSS."""
         colors = self.colors
-        variables = {name: look.color.css for name, look in self.looks.items()}
+        variables = {("text-color" if name == "text" else name): look.color.css for name, look in self.looks.items()}
         variables |= {f"ground-{name}": color.css for name, color in self.grounds.items()}
         cursor, text = self.grounds["cursor"].css, self.looks["value"].color.css
         if self.ansi:

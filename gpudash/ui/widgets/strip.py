@@ -142,19 +142,19 @@ def _health(health: Iterable[Health], scene: Scene, room: int) -> Line:
     parts: list[tuple[Span, ...]] = []
     for lane in ordered:
         glyph, token = _HEALTH[lane.state]
-        age = "asking" if lane.as_of is None else fmt.length(scene.now - lane.as_of)
+        age = "asking" if lane.as_of is None else fmt.length(scene.real(scene.now - lane.as_of))
         spans: list[Span] = [(f"{lane.account} ", "text"), (glyph, token), (f" {age}".ljust(4), "muted")]
         if lane.error:
-            spans.append((f" {_problem(lane, scene.now)}", token))
+            spans.append((f" {_problem(lane, scene)}", token))
         parts.append(tuple(spans))
     return _joined(parts, room)
 
 
-def _problem(lane: Health, now: datetime) -> str:
+def _problem(lane: Health, scene: Scene) -> str:
     text = fmt.clean(lane.error or "").split(". ")[0].rstrip(".")
     text = text if len(text) <= 40 else text[:39] + "…"
-    if lane.next_try_at is not None and lane.next_try_at > now:
-        return f"{text}, next try {fmt.length(lane.next_try_at - now)}"
+    if lane.next_try_at is not None and lane.next_try_at > scene.now:
+        return f"{text}, next try {fmt.length(scene.real(lane.next_try_at - scene.now))}"
     return text
 
 
