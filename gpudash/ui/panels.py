@@ -59,7 +59,7 @@ def heading(record: Record, width: int) -> Line:
     return rule(tuple(title), width)
 
 
-def labelled(label: str, value: Line, *, width: int = 9) -> Line:
+def labelled(label: str, value: Line, *, width: int = 10) -> Line:
     """``guard     ● armed``."""
     return ((label.ljust(width), "label"), *value)
 
@@ -114,14 +114,14 @@ def signal_lines(signals: Sequence[Signal], limit: int) -> list[Line]:
     for signal in shown:
         word, token = _VERDICT[signal.verdict]
         value = fmt.UNKNOWN if signal.value is None else figure(signal.value, signal.unit)
-        limit_text = "" if signal.threshold is None else f"of {figure(signal.threshold, signal.unit)}"
+        limit_text = "" if signal.threshold is None else f"> {figure(signal.threshold, _short(signal.unit))}"
         age = "" if signal.age_s is None else f"{fmt.length(timedelta(seconds=signal.age_s))}"
         lines.append(
             (
-                (fmt.fit(signal.name, 9), "label"),
+                (fmt.fit(signal.name, 10), "label"),
                 (word.ljust(7), token),
-                (fmt.fit(value, 9, right=True), "text"),
-                (f" {limit_text.ljust(11)}", "muted"),
+                (fmt.fit(value, 10, right=True), "text"),
+                (f"  {limit_text.ljust(10)}", "muted"),
                 (age.rjust(4), "muted"),
             )
         )
@@ -137,6 +137,10 @@ def figure(value: float, unit: str) -> str:
         return fmt.bytes_rate(value)
     number = f"{value:.0f}" if value == int(value) or abs(value) >= 100 else f"{value:.1f}"
     return f"{number}%" if unit in ("%", "pct") else f"{number} {unit}".rstrip()
+
+
+def _short(unit: str) -> str:
+    return unit if unit in ("%", "pct", "B/s", "bytes/s") else ""
 
 
 def guard_line(record: Record, scene: Scene) -> Line:
@@ -182,17 +186,20 @@ def limit_line(record: Record) -> Line:
     return labelled("idle", tuple(spans))
 
 
-def cost_line(record: Record, scene: Scene) -> Line:
-    """What an hour costs, what it has cost, and what it will have cost."""
+def cost_lines(record: Record, scene: Scene, width: int) -> list[Line]:
+    """What an hour costs, what it has cost, and what it will have cost; on one line where there is room."""
     instance = record.instance
-    spans: list[Span] = [(_per_hour(instance.price), "value"), (" compute", "muted")]
+    rate: list[Span] = [(_per_hour(instance.price), "value"), (" compute", "muted")]
     if instance.storage_price is not None:
-        spans += [("  ", "text"), (_per_hour(instance.storage_price), "text"), (" disk", "muted")]
-    spans += [("  ", "text"), (fmt.money(record.accrued(scene.now)), "value"), (" spent", "muted")]
+        rate += [("  ", "text"), (_per_hour(instance.storage_price), "text"), (" disk", "muted")]
+    spent: list[Span] = [(fmt.money(record.accrued(scene.now)), "value"), (" spent", "muted")]
     projected = record.projected(scene.now)
     if projected is not None and instance.state.bills_compute:
-        spans += [("  ", "text"), (fmt.money(projected), "text"), (" at the deadline", "muted")]
-    return labelled("cost", tuple(spans))
+        spent += [("  ", "text"), (fmt.money(projected), "text"), (" at the deadline", "muted")]
+    together = (*rate, ("  ", "text"), *spent)
+    if cells_of(together) + 10 <= width:
+        return [labelled("cost", together)]
+    return [labelled("cost", tuple(rate)), labelled("spent", tuple(spent))]
 
 
 def tunnel_lines(tunnels: Sequence[Tunnel], scene: Scene, limit: int) -> list[Line]:
@@ -250,9 +257,10 @@ def step_spans(operation: Operation, scene: Scene) -> Line:
     return tuple(spans)
 
 
-def facts(record: Record, extras: Extras, scene: Scene, limit: int) -> list[Line]:
+def facts(record: Record, extras: Extras, scene: Scene, width: int, limit: int) -> list[Line]:
     """The block of guard, lease, cost, tunnels, ssh; as many as fit, weightiest first."""
-    lines = [guard_line(record, scene), lease_line(record, scene), limit_line(record), cost_line(record, scene)]
+    lines = [guard_line(record, scene), lease_line(record, scene)]
+    lines += [*cost_lines(record, scene, width), limit_line(record)]
     problem = operation_line(record)
     if problem:
         lines.insert(0, problem)
@@ -273,7 +281,7 @@ def operation_line(record: Record) -> Line:
     if operation is None or not operation.detail:
         return ()
     token = "tone-warn" if operation.stage.is_open else "tone-bad"
-    return labelled(operation.verb.value[:8], ((fmt.clean(operation.detail), token),))
+    return labelled(operation.verb.value, ((fmt.clean(operation.detail), token),))
 
 
 def alarm_lines(record: Record) -> list[Line]:
@@ -288,7 +296,7 @@ def details(record: Record, extras: Extras, scene: Scene, width: int, height: in
     status = record.status
     if width < 110:
         gpus = gpu_lines(status.gpus, record.utilisation, width - 4, 2) if status else []
-        block = [awake_line(record, scene), *facts(record, Extras(ssh=extras.ssh), scene, body - 1)]
+        block = [awake_line(record, scene), *facts(record, Extras(ssh=extras.ssh), scene, width - 2, body - 1)]
         free = body - len(block)
         block = [*gpus[: max(0, free)], *block]
         return lines + [((" ", "text"), *line) for line in block[:body]]
@@ -300,11 +308,11 @@ def details(record: Record, extras: Extras, scene: Scene, width: int, height: in
     if left:
         columns.append((left, 50))
     columns.append((middle, 46))
-    used = sum(wide for _, wide in columns)
-    columns.append((facts(record, extras, scene, body), width - used - 2))
-    if columns[-1][1] < 50:
-        columns = columns[1:]
-        columns[-1] = (columns[-1][0], width - columns[0][1] - 2)
+    rest = width - sum(wide for _, wide in columns) - 2
+    if rest < 50:
+        columns = columns[-1:]
+        rest = width - columns[0][1] - 2
+    columns.append((facts(record, extras, scene, rest - 2, body), rest))
     return lines + beside(columns, body)
 
 

@@ -55,7 +55,7 @@ class FleetScreen(Verbs):
         self._beats = 0
         self._events: tuple[Event, ...] = ()
         self._ssh: Sequence[str] = ()
-        self._filter_open = False
+        self._details_height = 0
 
     def compose(self) -> ComposeResult:
         yield self.strip
@@ -73,9 +73,17 @@ class FleetScreen(Verbs):
         self._show_all()
 
     def on_resize(self, event: events.Resize) -> None:
-        height = event.size.height
-        self.set_class(height < 20, "-short")
-        self.details.styles.height = 7 if height < 30 else 10 if height < 42 else 13
+        self.set_class(event.size.height < 20, "-short")
+        self._share_height(event.size.height)
+
+    def _share_height(self, height: int) -> None:
+        """The details get what few rows leave over, and never less than their least."""
+        least = 7 if height < 30 else 10 if height < 42 else 13
+        spare = height - len(self.view.order) - 8
+        wanted = max(least, min(spare, 15)) if height >= 30 else least
+        if self._details_height != wanted:
+            self._details_height = wanted
+            self.details.styles.height = wanted
 
     # -- beats and changes --------------------------------------------------------------------------------------
 
@@ -109,6 +117,8 @@ class FleetScreen(Verbs):
     def _rebuild(self) -> None:
         self.view.rebuild(self.gpudash.scene.now)
         self.table.order_changed()
+        if not self.view.filter:
+            self._share_height(self.size.height)
         self._show_count()
 
     def _lookup(self, key: object) -> Record | None:

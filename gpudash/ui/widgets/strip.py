@@ -139,23 +139,28 @@ def _health(health: Iterable[Health], scene: Scene, room: int) -> Line:
         if known is None or _bad(lane) > _bad(known):
             worst[lane.account] = lane
     ordered = sorted(worst.values(), key=lambda lane: (-_RANK[lane.state], lane.account))
-    parts: list[tuple[Span, ...]] = []
+    heads: list[list[Span]] = []
     for lane in ordered:
         glyph, token = _HEALTH[lane.state]
         age = "asking" if lane.as_of is None else fmt.length(scene.real(scene.now - lane.as_of))
-        spans: list[Span] = [(f"{lane.account} ", "text"), (glyph, token), (f" {age}".ljust(4), "muted")]
-        if lane.error:
-            spans.append((f" {_problem(lane, scene)}", token))
-        parts.append(tuple(spans))
-    return _joined(parts, room)
+        heads.append([(f"{lane.account} ", "text"), (glyph, token), (f" {age}".ljust(4), "muted")])
+    spare = room - sum(_cells(tuple(head)) + 3 for head in heads) + 3
+    for head, lane in zip(heads, ordered, strict=True):
+        if lane.error and spare > 10:
+            text = _problem(lane, scene, spare - 1)
+            head.append((f" {text}", _HEALTH[lane.state][1]))
+            spare -= fmt.cell_len(text) + 1
+    return _joined([tuple(head) for head in heads], room)
 
 
-def _problem(lane: Health, scene: Scene) -> str:
+def _problem(lane: Health, scene: Scene, room: int) -> str:
     text = fmt.clean(lane.error or "").split(". ")[0].rstrip(".")
-    text = text if len(text) <= 40 else text[:39] + "…"
+    retry = ""
     if lane.next_try_at is not None and lane.next_try_at > scene.now:
-        return f"{text}, next try {fmt.length(scene.real(lane.next_try_at - scene.now))}"
-    return text
+        retry = f", next try {fmt.length(scene.real(lane.next_try_at - scene.now))}"
+    if len(text) + len(retry) > room:
+        text = fmt.fit(text, max(8, room - len(retry))).rstrip()
+    return text + retry if len(text) + len(retry) <= room else fmt.fit(text, room).rstrip()
 
 
 def _bad(lane: Health) -> tuple[int, timedelta]:
