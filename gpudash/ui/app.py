@@ -170,6 +170,25 @@ class GpudashApp(App[int], inherit_bindings=False):
             return str(exc)
         return None
 
+    def choose_theme(self, name: str) -> None:
+        """Use it now, and keep it in the settings."""
+        problem = self.use_theme_named(name)
+        if problem is not None:
+            self.say(problem, "tone-bad")
+            return
+        path = self.fleet.session.config.path
+        if path is None:
+            self.say(f'Theme {name}. theme = "{name}" under [defaults] of config.toml keeps it.', "muted")
+            return
+        from gpudash.config import save_setting
+
+        try:
+            save_setting(path, "defaults.theme", name)
+        except (GpudashError, OSError) as exc:
+            self.say(f"Theme {name}, but it could not be kept: {exc}", "tone-warn")
+        else:
+            self.say(f"Theme {name}, kept in {path}.", "muted")
+
     def repaint_all(self) -> None:
         """Every line anew: a terminal that was away shows nothing of what did not change."""
         for widget in self.screen.walk_children(Painted):

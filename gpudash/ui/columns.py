@@ -104,13 +104,13 @@ def _urgent_first(record: Record) -> float:
     return (3e12 if status.enforcing else 2e12) + (moment.timestamp() if moment else 9e11)
 
 
-def _price(record: Record) -> float | None:
+def hourly(record: Record) -> float | None:
     instance = record.instance
     now = instance.price if instance.state.bills_compute else instance.storage_price
     return None if now is None else float(now.usd_per_hour)
 
 
-def _spent(record: Record) -> float | None:
+def spent_so_far(record: Record) -> float | None:
     if record.accrual.open:
         total = record.accrual.at(record.listed_at)
     else:
@@ -127,7 +127,7 @@ def _lease(record: Record) -> float | None:
     return deadline.timestamp() if deadline else None
 
 
-def _ends(record: Record) -> float | None:
+def ends_at(record: Record) -> float | None:
     first = record.ends()
     return first[0].timestamp() if first else None
 
@@ -164,11 +164,11 @@ FLEET: tuple[Column[Record], ...] = (
     Column("type", "TYPE", 18, cells.kind, lambda r: r.instance.instance_type, weight=9, screens=(220, 10_000)),
     Column("gpu", "GPU", 9, cells.gpu, _gpu, weight=2, grow=9, key="G"),
     Column("util", "UTIL", 13, cells.util, _util, weight=4, grow=12, key="B", falling=True),
-    Column("price", "$/H", 6, cells.price, _price, weight=1, grow=1, right=True, key="H", falling=True),
-    Column("spent", "SPENT", 8, cells.spent, _spent, weight=2, grow=2, right=True, key="C", falling=True),
+    Column("price", "$/H", 6, cells.price, hourly, weight=1, grow=1, right=True, key="H", falling=True),
+    Column("spent", "SPENT", 8, cells.spent, spent_so_far, weight=2, grow=2, right=True, key="C", falling=True),
     Column("idle", "IDLE", 11, cells.idle, _idle, weight=3, grow=4, key="I"),
     Column("lease", "LEASE", 12, cells.lease, _lease, weight=6, key="L", screens=_WIDE),
-    Column("ends", "ENDS", 12, cells.ends, _ends, weight=1, grow=4, key="E"),
+    Column("ends", "ENDS", 12, cells.ends, ends_at, weight=1, grow=4, key="E"),
     Column(
         "projected", "AT END", 9, cells.projected, None, weight=10, right=True, screens=(180, 10_000)
     ),
@@ -207,8 +207,8 @@ FIELDS: Fields[Record] = Fields(
         "managed": lambda r, _: "yes" if r.instance.managed else "no",
     },
     numbers={
-        "price": lambda r, _: _price(r),
-        "$/h": lambda r, _: _price(r),
+        "price": lambda r, _: hourly(r),
+        "$/h": lambda r, _: hourly(r),
         "spent": lambda r, now: float(r.accrued(now).usd),
         "gpus": lambda r, _: r.instance.gpu_count,
         "vram": lambda r, _: r.instance.vram_gb,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Button, Input
@@ -14,7 +15,7 @@ from gpudash.model.money import Amount, cost
 from gpudash.model.policy import EndAction
 from gpudash.ui import cells
 from gpudash.ui import format as fmt
-from gpudash.ui.panels import labelled
+from gpudash.ui.panels import cells_of, labelled
 from gpudash.ui.scene import Line
 from gpudash.ui.screens.dialog import Dialog, Lines
 from gpudash.ui.verbs import MANY
@@ -31,6 +32,8 @@ class _Confirm(Dialog[bool]):
     _Confirm .buttons { height: 1; margin: 1 0 1 0; align-horizontal: center; }
     _Confirm Button { margin: 0 2; }
     _Confirm .type { height: 1; margin: 1 0 0 0; }
+    _Confirm .type Lines { width: auto; }
+    _Confirm .type Input { width: 1fr; margin: 0 0 0 1; }
     """
 
     def __init__(self, title: str, word: str, lines: Sequence[Line], *, must_type: str | None, danger: bool) -> None:
@@ -43,9 +46,12 @@ class _Confirm(Dialog[bool]):
             box.border_title = fmt.clean(self._title).replace("[", "\\[")
             yield Lines(lambda scene, width: self._lines, height=len(self._lines))
             if self.must_type is not None:
-                yield Lines(lambda scene, width: [(("type ", "label"), (self.must_type or "", "value"), (" to confirm", "label"))],
-                            height=1)  # fmt: skip
-                yield Input(id="typed", classes="type")
+                asked: Line = (("type ", "label"), (self.must_type, "value"), (" to confirm", "label"))
+                with Horizontal(classes="type"):
+                    label = Lines(lambda scene, width: [asked], height=1)
+                    label.styles.width = cells_of(asked)
+                    yield label
+                    yield Input(id="typed")
             with Horizontal(classes="buttons"):
                 yield Button("Cancel", id="cancel")
                 yield Button(self._word, id="act", classes="-danger" if self._danger else "", disabled=bool(self.must_type))
@@ -65,6 +71,14 @@ class _Confirm(Dialog[bool]):
             self.dismiss(False)
         elif not event.button.disabled:
             self.dismiss(True)
+
+    def on_key(self, event: events.Key) -> None:
+        """What is typed goes where it is asked for, though Cancel has the focus."""
+        if self.must_type and event.character and event.is_printable and isinstance(self.focused, Button):
+            typed = self.query_one("#typed", Input)
+            event.stop()
+            typed.focus()
+            typed.insert_text_at_cursor(event.character)
 
     async def key_left(self) -> None:
         self._turn()

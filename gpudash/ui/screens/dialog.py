@@ -42,8 +42,6 @@ class Dialog(ModalScreen[Answer], Generic[Answer]):
         Binding("tab,down", "app.focus_next", "next", show=False),
         Binding("shift+tab,up", "app.focus_previous", "previous", show=False),
     ]
-    DEFAULT_CSS = "Dialog { align: center middle; background: $ground-background 40%; } .-ascii Dialog { background: ansi_default; }"
-
     @property
     def gpudash(self) -> GpudashApp:
         """The app, by its own type."""

@@ -219,6 +219,14 @@ class FleetScreen(Verbs):
     def on_line_table_sort_requested(self, event: LineTable.SortRequested) -> None:
         self.action_sort(event.column_id)
 
+    def go_to(self, key: object) -> None:
+        """Put the cursor on that instance, clearing a filter that hides it."""
+        if not self.table.select(cast(InstanceKey, key)):
+            self._close_filter()
+            self.view.only = None
+            self._rebuild()
+            self.table.select(cast(InstanceKey, key))
+
     def action_mark(self) -> None:
         self.table.toggle_mark()
 
