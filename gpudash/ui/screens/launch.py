@@ -156,7 +156,6 @@ class LaunchScreen(ListScreen[Offer]):
         return words, widget
 
     def on_mount(self) -> None:
-        super().on_mount()
         self.call_after_refresh(self.query_one(FilterBar).focus_input)
 
     async def fetch(self) -> Iterable[tuple[Hashable, Offer]]:
@@ -252,10 +251,10 @@ class LaunchScreen(ListScreen[Offer]):
         if self.table.record is not None:
             self.query_one("#launch", Button).focus()
 
-    def on_filter_bar_done(self) -> None:
+    def filter_done(self) -> None:
         self.action_order()
 
-    def on_filter_bar_cleared(self) -> None:
+    def filter_cleared(self) -> None:
         bar = self.query_one(FilterBar)
         if bar.text:
             bar.text = ""

@@ -160,9 +160,19 @@ class ListScreen(Living, Generic[R]):
             self.rebuild()
 
     def on_filter_bar_done(self) -> None:
-        self.table.focus()
+        self.filter_done()
 
     def on_filter_bar_cleared(self) -> None:
+        self.filter_cleared()
+
+    # Textual calls a handler of every class in the line, so these two are what a subclass changes.
+
+    def filter_done(self) -> None:
+        """Enter in the filter."""
+        self.table.focus()
+
+    def filter_cleared(self) -> None:
+        """Esc in the filter."""
         self.action_back()
 
     def on_filter_bar_moved(self, event: FilterBar.Moved) -> None:

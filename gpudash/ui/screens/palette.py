@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
-from textual.widget import Widget
+from textual.screen import Screen
 
 from gpudash.ui import themes
 from gpudash.ui.actions import ACTIONS
@@ -20,29 +20,18 @@ Command = tuple[str, str, Callable[[], Any]]
 """What is shown, what it does in a sentence, and how it is done."""
 
 
-class _Commands(Provider):
-    """Commands by name; all of them while nothing is typed."""
+class _Source:
+    """Some commands for the screen below."""
+
+    def __init__(self, screen: Screen[Any]) -> None:
+        self.screen = screen
+        self.app = cast("GpudashApp", screen.app)
 
     def commands(self) -> Iterator[Command]:
         raise NotImplementedError
 
-    @property
-    def gpudash(self) -> GpudashApp:
-        return cast("GpudashApp", self.app)
 
-    async def discover(self) -> Hits:
-        for text, sentence, run in self.commands():
-            yield DiscoveryHit(text, run, text=text, help=sentence)
-
-    async def search(self, query: str) -> Hits:
-        matcher = self.matcher(query)
-        for text, sentence, run in self.commands():
-            score = max(matcher.match(text), 0.7 * matcher.match(sentence))
-            if score > 0:
-                yield Hit(score, matcher.highlight(_plain(text)), run, text=text, help=_plain(sentence))
-
-
-class KeyCommands(_Commands):
+class KeyCommands(_Source):
     """What the keys of the screen below do."""
 
     def commands(self) -> Iterator[Command]:
@@ -61,11 +50,11 @@ class KeyCommands(_Commands):
         return run
 
 
-class InstanceCommands(_Commands):
+class InstanceCommands(_Source):
     """Go to an instance by name."""
 
     def commands(self) -> Iterator[Command]:
-        for record in list(self.gpudash.fleet.store.records.values())[:2000]:
+        for record in list(self.app.fleet.store.records.values())[:2000]:
             instance = record.instance
             text = f"Go to {_plain(instance.name or record.key.id)}"
             yield text, f"{record.key.account} · {gpu_name(record)} · {instance.state.value}", self._goer(record.key)
@@ -79,7 +68,7 @@ class InstanceCommands(_Commands):
         return go
 
 
-class ThemeCommands(_Commands):
+class ThemeCommands(_Source):
     """Themes, tried as soon as they are chosen."""
 
     def commands(self) -> Iterator[Command]:
@@ -96,15 +85,34 @@ class ThemeCommands(_Commands):
         self.app.push_screen(ThemePicker())
 
     def _chooser(self, name: str) -> Callable[[], Any]:
-        return lambda: self.gpudash.choose_theme(name)
+        return lambda: self.app.choose_theme(name)
+
+
+class Everything(Provider):
+    """All sources in one provider, because several would come in any order."""
+
+    def _commands(self) -> Iterator[Command]:
+        for source in (KeyCommands, InstanceCommands, ThemeCommands):
+            yield from source(self.screen).commands()
+
+    async def discover(self) -> Hits:
+        for text, sentence, run in self._commands():
+            yield DiscoveryHit(text, run, text=text, help=sentence)
+
+    async def search(self, query: str) -> Hits:
+        matcher = self.matcher(query)
+        for text, sentence, run in self._commands():
+            score = max(matcher.match(text), 0.7 * matcher.match(sentence))
+            if score > 0:
+                yield Hit(score, matcher.highlight(text), run, text=text, help=sentence)
 
 
 def open_palette(app: GpudashApp) -> None:
     """Open it over the present screen."""
-    app.push_screen(CommandPalette(providers=[KeyCommands, InstanceCommands, ThemeCommands], placeholder="verb, screen, instance or theme"))
+    app.push_screen(CommandPalette(providers=[Everything], placeholder="verb, screen, instance or theme"))
 
 
-def _bindings(screen: Widget | Any) -> list[Any]:
+def _bindings(screen: Screen[Any]) -> list[Any]:
     return [binding for bindings in screen._bindings.key_to_bindings.values() for binding in bindings]
 
 

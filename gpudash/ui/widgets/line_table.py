@@ -248,7 +248,6 @@ class LineTable(Painted, Generic[R], can_focus=True):
         self.update_lines()
 
     def on_resize(self) -> None:
-        super().on_resize()
         self._follow()
 
     # -- drawing ------------------------------------------------------------------------------------------------
