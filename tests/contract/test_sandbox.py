@@ -10,10 +10,12 @@ import socket
 import stat
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.clouds import SandboxCloud, find, launched, reach, sandbox_cloud
@@ -48,7 +50,7 @@ def end_daemons(ssh: Ssh) -> list[int]:
     script = """
     (setsid sh -c 'echo $$ >> pids; trap "" TERM HUP; exec sleep 600' </dev/null >/dev/null 2>&1 &)
     (setsid setsid env -i sh -c 'echo $$ >> pids; exec sleep 600' </dev/null >/dev/null 2>&1 &)
-    (cd / && nohup sleep 600 </dev/null >/dev/null 2>&1 & echo $! >> pids)
+    (cd /; nohup sleep 600 </dev/null >/dev/null 2>&1 & echo $! >> ~/pids)
     while [ $(wc -l < pids) -lt 3 ]; do sleep 0.02; done; cat pids
     """
     return [int(line) for line in ssh.run("ssh", "host", script).stdout.split()]
@@ -312,7 +314,7 @@ def test_demo_orders_launch_and_up_starts_what_is_stopped(cloud: SandboxCloud) -
     assert len(names) == 20
 
 
-def test_twenty_hosts_come_up_together(cloud: SandboxCloud, record_property: pytest.FixtureRequest) -> None:
+def test_twenty_hosts_come_up_together(cloud: SandboxCloud) -> None:
     """A fleet on a small machine."""
     found = [cloud.provider.launch(cloud.order()) for _ in range(20)]
 
@@ -342,11 +344,11 @@ def _state(key: InstanceKey) -> InstanceState | None:
 
 
 def _background(ssh: Ssh) -> list[bytes]:
-    script = "(setsid sleep 600 </dev/null >/dev/null 2>&1 & echo $!); (cd /; setsid sleep 600 </dev/null >/dev/null 2>&1 & echo $!)"
-    return ssh.run("ssh", "host", script).stdout.split()
+    work = "setsid sleep 600 </dev/null >/dev/null 2>&1 & echo $!"
+    return ssh.run("ssh", "host", f"({work}); (cd /; {work})").stdout.split()
 
 
-def _open(url: str) -> urllib.response.addinfourl | None:  # type: ignore[name-defined]
+def _open(url: str) -> Any:
     with contextlib.suppress(OSError):
         return urllib.request.urlopen(url, timeout=5)
     return None

@@ -151,7 +151,9 @@ def test_statusd_is_killed_whenever_it_runs(cloud: SandboxCloud, tmp_path: Path)
     ssh = Ssh(tmp_path)
     key = keys.public_half(folder.host_key).read_text()
     ssh.know("host", instance, " ".join(key.split()[:2]))
-    daemon = 'mkdir -p .gpudash; setsid sh -c \'echo "{\\"pid\\": $$}" > .gpudash/run.json; exec sleep 600\' </dev/null >/dev/null 2>&1 &'
+    (folder.home / ".gpudash").mkdir()
+    (folder.home / "daemon").write_text('echo "{\\"pid\\": $$}" > ~/.gpudash/run.json; exec sleep 600\n')
+    daemon = "setsid sh daemon </dev/null >/dev/null 2>&1 &"
     control.set_fault("statusd-killed", True, instance.key.id)
     for _ in range(2):
         (folder.home / ".gpudash" / "run.json").unlink(missing_ok=True)

@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any, Protocol
-
-from support.waiting import eventually
+from typing import Any, ClassVar, Protocol
 
 from gpudash.clock import Clock, ManualClock
 from gpudash.model.instance import Instance, InstanceKey, InstanceState
@@ -21,6 +19,7 @@ from gpudash.providers.base import Provider
 from gpudash.providers.sandbox import control
 from gpudash.providers.sandbox import record as records
 from gpudash.providers.sandbox.layout import HostDir
+from support.waiting import eventually
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 """When contract tests begin."""
@@ -73,7 +72,7 @@ def launched(cloud: Cloud, **changes: Any) -> Instance:
 class SandboxCloud:
     """The sandbox in the state folder of the test."""
 
-    _TROUBLE = {
+    _TROUBLE: ClassVar = {
         "lost reply": "lost-reply",
         "unreachable": "api-down",
         "busy": "rate-limit",

@@ -284,7 +284,7 @@ def _table(gpus: list[dict[str, Any]], now: float) -> str:
             "| {:>3}  {:<26}{:>8} | {:<22} | {:>20} |".format(
                 gpu["index"], gpu["name"], "On", gpu["bus_id"] + " Off", "Off"
             ),
-            "| {:>3}%  {:>3}C    {:<4} {:>21} | {:>22} | {:>7}%  {:>10} |".format(
+            "| {:>3}%  {:>3}C    {:<4} {:>20} | {:>22} | {:>7}%  {:>10} |".format(
                 gpu["fan"], gpu["temperature"], gpu["pstate"], cap, memory, gpu["util"], "Default"
             ),
             split,
@@ -295,7 +295,7 @@ def _table(gpus: list[dict[str, Any]], now: float) -> str:
     apps = [app for gpu in gpus for app in gpu["apps"]]
     for app in apps:
         lines.append(
-            "| {:>5} {:>9} {:>6}   {:<40}{:>21} |".format(
+            "| {:>5} {:>9} {:>6}   {:<40}{:>22} |".format(
                 app["gpu_index"], app["pid"], "C", app["name"], "{}MiB".format(app["used_memory"])
             )
         )
