@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -76,17 +76,13 @@ def _problem(wanted: Policy | None, status: HostStatus) -> str | None:
         return "statusd has no way to end this host"
     if status.ending is not None and status.ending.last_error:
         return f"statusd cannot end the host: {status.ending.last_error}"
-    if wanted is not None and _differs(wanted, status.policy):
+    if wanted is not None and not same_limits(wanted, status.policy):
         return "the host enforces other limits than were asked for"
     if status.policy.lease_deadline is None and status.policy.hard_deadline is None and status.unknown:
         return f"only an idle timeout, held off by a broken sensor ({', '.join(status.unknown)})"
     return None
 
 
-def _differs(wanted: Policy, real: Policy) -> bool:
-    return (wanted.lease_deadline, wanted.hard_deadline, wanted.idle_timeout, wanted.idle_action) != (
-        real.lease_deadline,
-        real.hard_deadline,
-        real.idle_timeout,
-        real.idle_action,
-    )
+def same_limits(one: Policy, other: Policy | None) -> bool:
+    """Both would end the instance at the same moments in the same ways; revisions do not matter."""
+    return other is not None and replace(one, revision=0) == replace(other, revision=0)

@@ -151,7 +151,7 @@ def _parse(body: Mapping[str, Any]) -> HostStatus:
         phase=str(body.get("phase", "watching")),
         ending=_ending(body.get("ending")),
         enforcing=bool(body.get("enforcing", False)),
-        end_method=body.get("end_method"),
+        end_method=None if body.get("end_method") in (None, "none") else str(body["end_method"]),
         ends_at=_moment(body.get("ends_at")),
         ends_why=body.get("ends_why"),
         cpu_pct=body.get("cpu_pct"),
