@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -85,4 +85,17 @@ def _problem(wanted: Policy | None, status: HostStatus) -> str | None:
 
 def same_limits(one: Policy, other: Policy | None) -> bool:
     """Both would end the instance at the same moments in the same ways; revisions do not matter."""
-    return other is not None and replace(one, revision=0) == replace(other, revision=0)
+    return (
+        other is not None
+        and _same_moment(one.lease_deadline, other.lease_deadline)
+        and _same_moment(one.hard_deadline, other.hard_deadline)
+        and one.idle_timeout == other.idle_timeout
+        and (one.idle_timeout is None or one.idle_action is other.idle_action)
+    )
+
+
+def _same_moment(one: datetime | None, other: datetime | None) -> bool:
+    """Equal to the second, because JSON and tags carry whole seconds."""
+    if one is None or other is None:
+        return one is other
+    return abs(one - other) < timedelta(seconds=1)
