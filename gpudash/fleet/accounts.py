@@ -37,6 +37,9 @@ class Accounts(Mapping[str, Provider]):
                 provider = self._made[name] = registry.create(self._config.accounts[name], self._clock)
             return provider
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 

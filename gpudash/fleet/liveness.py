@@ -27,6 +27,21 @@ class Liveness:
         self._descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
 
+    def is_alive(self, owner: str) -> bool:
+        """That session holds its lock."""
+        try:
+            descriptor = os.open(self._folder / (owner + SUFFIX), os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        else:
+            return False
+        finally:
+            os.close(descriptor)
+
     def bury(self) -> list[str]:
         """Owners that died, each named once to whoever comes first."""
         dead = []
