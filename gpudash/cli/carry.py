@@ -1,0 +1,134 @@
+"""Carries one change from its intent to its proof, tells the steps on stderr, and answers in text or JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gpudash.cli import jsonview, words
+from gpudash.cli.output import one_line
+from gpudash.errors import ExitCode, NotFound
+from gpudash.model.capability import Verb as Change
+from gpudash.model.instance import InstanceKey
+from gpudash.model.operation import Operation, Stage
+
+if TYPE_CHECKING:
+    from gpudash.cli.verb import Run
+    from gpudash.fleet.record import Record
+    from gpudash.fleet.session import Session
+
+MARKS = {"done": "✓", "now": "●", "todo": "·", "failed": "✗"}
+DONE_WORDS = {
+    Change.LAUNCH: "is running",
+    Change.START: "is running",
+    Change.STOP: "is stopped; compute no longer bills",
+    Change.HIBERNATE: "is hibernated; compute no longer bills",
+    Change.TERMINATE: "is gone",
+    Change.EXTEND: "is extended",
+    Change.KEEPALIVE: "counts as active",
+    Change.PUSH: "runs statusd",
+    Change.ADOPT: "is adopted",
+}
+"""What is true once a change is proved."""
+
+
+class Teller:
+    """Says each step once, as it is reached."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._told: set[tuple[str, str, str]] = set()
+
+    def __call__(self, operation: Operation) -> None:
+        for step in operation.steps:
+            line = (step.name, step.state, step.detail if step.state != "now" else "")
+            if step.state != "todo" and line not in self._told:
+                self._told.add(line)
+                self._say(f"{MARKS.get(step.state, '·')} {step.name}{f' ({step.detail})' if step.detail else ''}")
+        if operation.stage is Stage.RETRYING:
+            line = ("retry", str(operation.attempts), operation.detail)
+            if line not in self._told:
+                self._told.add(line)
+                self._say(f"✗ {one_line(operation.detail)}; asked again by itself")
+
+
+def through(run: Run, session: Session, operation: Operation, *, timeout_s: float, done: str | None = None) -> int:
+    """Follow an operation until it is proved, has failed, or time is up; then answer.
+
+    Args:
+        run: who asked.
+        session: where it runs.
+        operation: as the action returned it.
+        timeout_s: how long to wait for the proof; 0 answers at once.
+        done: the sentence once proved, where the usual one says too little.
+    """
+    title = operation.name or (str(operation.key) if operation.key else operation.verb.value)
+    run.out.going_on = f"The {operation.verb.value} of {title} was asked for and is settled by the next gpudash."
+    tell = Teller(run.out.talk)
+    tell(operation)
+    if operation.stage.is_open and timeout_s > 0:
+        operation = session.settle_until(operation.id, timeout_s, tell)
+        tell(operation)
+    return answer(run, session, operation, done=done)
+
+
+def answer(run: Run, session: Session, operation: Operation, *, done: str | None = None) -> int:
+    """Say how an operation stands and turn that into an exit code."""
+    record = find(session, operation.key)
+    name = (record.instance.name if record else "") or operation.name or str(operation.key or operation.verb.value)
+    code, detail = _verdict(operation, name, record, session, done)
+    key = operation.key
+    if run.out.json:
+        now = session.clock.now()
+        run.out.document(
+            jsonview.answer(
+                operation.verb.value,
+                account=operation.account,
+                id=key.id if key else None,
+                ok=code in (ExitCode.OK, ExitCode.UNPROVED),
+                proved=code is ExitCode.OK,
+                detail=one_line(detail),
+                instance=jsonview.instance(record, now, session.store.cadence(record.key.account)) if record else None,
+            )
+        )
+    elif code is ExitCode.OK:
+        run.out.line(one_line(detail))
+    if code is not ExitCode.OK:
+        run.out.talk(f"gpudash: {one_line(detail)}")
+    return int(code)
+
+
+def _verdict(
+    operation: Operation, name: str, record: Record | None, session: Session, done: str | None
+) -> tuple[ExitCode, str]:
+    verb = operation.verb.value
+    if operation.stage is Stage.PROVED:
+        return ExitCode.OK, f"{name} {done or DONE_WORDS[operation.verb]}."
+    if operation.stage.is_open:
+        billing = _billing(record)
+        return ExitCode.UNPROVED, f"The {verb} of {name} is not proved yet: {operation.detail or 'asked'}.{billing}"
+    said = operation.detail or operation.stage.value
+    return ExitCode.FAILED, f"Could not {verb} {name}: {said}."
+
+
+def _billing(record: Record | None) -> str:
+    if record is None or not record.is_ending or not record.instance.state.bills_compute:
+        return ""
+    return f" It is still billing ${words.price(record.instance.price)}/h."
+
+
+def find(session: Session, key: InstanceKey | None) -> Record | None:
+    """The record of a key, or None where it is gone or not known yet."""
+    return session.store.records.get(key) if key else None
+
+
+def must_find(session: Session, key: InstanceKey) -> Record:
+    """The record of a key.
+
+    Raises:
+        NotFound: it went while we looked.
+    """
+    record = find(session, key)
+    if record is None:
+        raise NotFound(f"{key} is gone.")
+    return record
