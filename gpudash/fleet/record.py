@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gpudash.model.capability import Verb
-from gpudash.model.guard import GuardLevel, GuardVerdict, judge
+from gpudash.model.guard import FRESH_FOR, GuardLevel, GuardVerdict, judge
 from gpudash.model.host import HostStatus
 from gpudash.model.instance import Instance, InstanceKey
 from gpudash.model.money import NOTHING_SPENT, Accrual, Amount, cost
@@ -45,6 +45,8 @@ class Record:
     """GPU utilisation of the last polls, oldest first, for the sparkline."""
     missing_since: datetime | None = None
     """First good listing it was absent from; one more proves it gone."""
+    fresh_for: timedelta = FRESH_FOR
+    """How long a daemon's answer proves its guard; longer where the clock runs fast."""
 
     @property
     def key(self) -> InstanceKey:
@@ -62,7 +64,7 @@ class Record:
 
     def guard(self, now: datetime) -> GuardVerdict | None:
         """Whether anything will end it, and whether that is proved."""
-        return judge(self.instance, self.wanted, self.status, self.status_at, now)
+        return judge(self.instance, self.wanted, self.status, self.status_at, now, self.fresh_for)
 
     def is_unguarded(self, now: datetime) -> bool:
         """It bills and nothing is proved to end it."""

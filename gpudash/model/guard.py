@@ -35,7 +35,12 @@ class GuardVerdict:
 
 
 def judge(
-    instance: Instance, wanted: Policy | None, status: HostStatus | None, seen_at: datetime | None, now: datetime
+    instance: Instance,
+    wanted: Policy | None,
+    status: HostStatus | None,
+    seen_at: datetime | None,
+    now: datetime,
+    fresh_for: timedelta = FRESH_FOR,
 ) -> GuardVerdict | None:
     """Weigh the evidence. None where there is nothing to guard (no compute is billed).
 
@@ -45,6 +50,7 @@ def judge(
         status: the last answer of its statusd, if ever.
         seen_at: when that answer came, by our clock.
         now: by our clock.
+        fresh_for: how long an answer proves something; longer on a clock that runs fast.
     """
     if not instance.state.bills_compute:
         return None
@@ -55,7 +61,7 @@ def judge(
     age = now - seen_at
     if not status.policy.limits_anything:
         return GuardVerdict(GuardLevel.NONE, "statusd runs without a lease or idle timeout; press + to set a lease")
-    if age > FRESH_FOR:
+    if age > fresh_for:
         return GuardVerdict(GuardLevel.DEGRADED, f"statusd silent for {int(age.total_seconds())} s")
     problem = _problem(wanted, status)
     if problem:
