@@ -105,10 +105,24 @@ def _verdict(
     if operation.stage is Stage.PROVED:
         return ExitCode.OK, f"{name} {done or DONE_WORDS[operation.verb]}."
     if operation.stage.is_open:
-        billing = _billing(record)
-        return ExitCode.UNPROVED, f"The {verb} of {name} is not proved yet: {operation.detail or 'asked'}.{billing}"
-    said = operation.detail or operation.stage.value
-    return ExitCode.FAILED, f"Could not {verb} {name}: {said}."
+        said = sentence(operation.detail or "asked")
+        code = ExitCode.UNREACHABLE if _unheard(operation, session) else ExitCode.UNPROVED
+        return code, f"The {verb} of {name} is not proved yet: {said}{_billing(record)}"
+    said = sentence(operation.detail or operation.stage.value)
+    return ExitCode.FAILED, f"Could not {verb} {name}: {said}"
+
+
+def sentence(text: str) -> str:
+    """The text with one full stop at its end."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _unheard(operation: Operation, session: Session) -> bool:
+    """The cloud never took the request, and does not answer at all."""
+    if operation.stage is not Stage.RETRYING:
+        return False
+    health = session.store.health.get((operation.account, operation.region))
+    return health is not None and health.error is not None
 
 
 def _billing(record: Record | None) -> str:

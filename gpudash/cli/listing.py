@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,7 @@ from gpudash.errors import ExitCode
 from gpudash.fleet.record import Record
 from gpudash.model.guard import GuardLevel
 from gpudash.model.instance import InstanceState
+from gpudash.model.listing import Listing
 
 if TYPE_CHECKING:
     from gpudash.fleet.session import Session
@@ -262,7 +263,7 @@ def _gib(mib: int | None) -> str:
 def leftovers(run: Run) -> int:
     """What bills without a running instance: stopped disks, volumes, addresses."""
     with run.session() as session:
-        lists, problems = session.leftovers(POLL_S)
+        lists = session.leftovers(POLL_S)
         now = session.clock.now()
         items = [item for listing in lists for item in listing.items]
         if run.out.json:
@@ -277,14 +278,17 @@ def leftovers(run: Run) -> int:
                 run.out.line(line)
         else:
             run.out.talk("Nothing is left over.")
-        return say_problems(run.out, problems)
+        return say_problems(run.out, lists)
 
 
-def say_problems(out: Output, problems: dict[str, str]) -> int:
-    """A line for each account that could not answer. Returns 5 where there is one, else 0."""
-    for account, problem in problems.items():
-        out.talk(f"gpudash: {account}: {problem}")
-    return int(ExitCode.UNREACHABLE if problems else ExitCode.OK)
+def say_problems(out: Output, lists: Iterable[Listing[Any]]) -> int:
+    """A line for each account that could not answer in full. Returns 5 where there is one, else 0."""
+    code = ExitCode.OK
+    for listing in lists:
+        if not listing.complete:
+            out.talk(f"gpudash: {listing.account}: {listing.problem or 'the answer was incomplete'}")
+            code = ExitCode.UNREACHABLE
+    return int(code)
 
 
 @click.command(cls=Verb)

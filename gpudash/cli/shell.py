@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 
 import click
@@ -20,12 +19,12 @@ from gpudash.errors import HostError
 def ssh(run: Run, target: str, command: tuple[str, ...]) -> int:
     """Open a shell on ID, or run CMD there; the exit code is that of the command.
 
-    The words of CMD reach the host as they stand, not as a shell would split them again.
+    The words of CMD are joined with blanks and read by the host's shell, as ssh itself does it.
     """
     with run.session_for(target) as session:
         session.poll(POLL_S)
         record = session.resolve(target)
-        argv = session.ssh_argv(record.key, command=shlex.join(command) if command else None)
+        argv = session.ssh_argv(record.key, command=" ".join(command) if command else None)
     program = shutil.which(argv[0])
     if program is None:
         raise HostError("There is no ssh program on this machine.", hint="Install OpenSSH's client.")
