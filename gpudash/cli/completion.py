@@ -55,7 +55,9 @@ def known_instances(*, with_account: bool = False) -> list[str]:
     finally:
         ledger.close()
     alive = [machine for machine in machines if not machine.state.is_terminal]
-    words = [str(machine.key) for machine in alive] if with_account else [
-        word for machine in alive for word in (machine.name, machine.key.id)
-    ]
+    words = (
+        [str(machine.key) for machine in alive]
+        if with_account
+        else [word for machine in alive for word in (machine.name, machine.key.id)]
+    )
     return sorted(dict.fromkeys(filter(None, words)))

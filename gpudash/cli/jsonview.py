@@ -298,9 +298,7 @@ def _known(amount: Amount) -> float | None:
     return None if known is None else float(known.quantize(MICRO_USD))
 
 
-def listing(
-    as_of: datetime, records: Iterable[Json], healths: Iterable[Health], sums: Totals
-) -> Json:
+def listing(as_of: datetime, records: Iterable[Json], healths: Iterable[Health], sums: Totals) -> Json:
     """The document of `ls`."""
     return {
         "as_of": iso(as_of),

@@ -260,9 +260,7 @@ def _from_stdin(account: str | None, region: str | None, spot: bool) -> Wanted:
     if not text.strip():
         raise missing
     found = read_offer(text)
-    return replace(
-        found, account=account or found.account, region=region or found.region, spot=spot or found.spot
-    )
+    return replace(found, account=account or found.account, region=region or found.region, spot=spot or found.spot)
 
 
 def read_offer(text: str) -> Wanted:

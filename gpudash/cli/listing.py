@@ -214,15 +214,20 @@ def details(record: Record, now: datetime) -> list[str]:
     for forward in record.tunnels:
         facts.append(("tunnel", f"127.0.0.1:{forward.local} → {forward.remote} {forward.state.value}"))
     if status is not None:
-        facts += [("gpu", _gpu(gpu.index, gpu.util_pct, gpu.memory_used_mib, gpu.memory_total_mib, gpu.name))
-                  for gpu in status.gpus]
-        facts += [("signal", f"{s.name}: {s.verdict.value}" + (f", {s.detail}" if s.detail else ""))
-                  for s in status.signals]
+        facts += [
+            ("gpu", _gpu(gpu.index, gpu.util_pct, gpu.memory_used_mib, gpu.memory_total_mib, gpu.name))
+            for gpu in status.gpus
+        ]
+        facts += [
+            ("signal", f"{s.name}: {s.verdict.value}" + (f", {s.detail}" if s.detail else "")) for s in status.signals
+        ]
         facts += [("alarm", alarm.text) for alarm in status.alarms]
     if machine.notice:
         facts.append(("notice", machine.notice))
     if record.operation:
-        facts.append(("change", f"{record.operation.verb.value} {record.operation.stage.value} {record.operation.detail}"))
+        facts.append(
+            ("change", f"{record.operation.verb.value} {record.operation.stage.value} {record.operation.detail}")
+        )
     if machine.lost_on_terminate:
         facts.append(("lost", f"{machine.lost_on_terminate} at terminate"))
     return [f"{word:8}  {words.printable(value).rstrip()}" for word, value in facts]
@@ -270,7 +275,15 @@ def leftovers(run: Run) -> int:
             run.out.document({"as_of": iso(now), "leftovers": [jsonview.leftover(item) for item in items]})
         elif items:
             cells = [
-                (i.kind, i.name, i.account, i.region, f"{i.size_gb} GB" if i.size_gb else "?", words.price(i.price), i.id)
+                (
+                    i.kind,
+                    i.name,
+                    i.account,
+                    i.region,
+                    f"{i.size_gb} GB" if i.size_gb else "?",
+                    words.price(i.price),
+                    i.id,
+                )
                 for i in items
             ]
             titles = ("KIND", "NAME", "ACCOUNT", "REGION", "SIZE", "$/H", "ID")
@@ -298,7 +311,7 @@ def say_problems(out: Output, lists: Iterable[Listing[Any]]) -> int:
 @pass_run
 def events(run: Run, target: str | None, limit: int, since: timedelta | None) -> int:
     """What happened, newest first; of one instance where ID is given. Read from the ledger alone."""
-    with (run.session_for(target) if target else run.session()) as session:
+    with run.session_for(target) if target else run.session() as session:
         key = session.resolve(target).key if target else None
         now = session.clock.now()
         happened = session.ledger.events(limit=limit, key=key, since=now - since if since else None)
@@ -308,7 +321,9 @@ def events(run: Run, target: str | None, limit: int, since: timedelta | None) ->
         for item in happened:
             who = item.name or (str(item.key) if item.key else item.account)
             by = f" ({item.actor})" if item.actor else ""
-            run.out.line(words.printable(f"{item.at.astimezone():%Y-%m-%d %H:%M:%S}  {item.kind:10}  {who}  {item.text}{by}"))
+            run.out.line(
+                words.printable(f"{item.at.astimezone():%Y-%m-%d %H:%M:%S}  {item.kind:10}  {who}  {item.text}{by}")
+            )
         if not happened:
             run.out.talk("Nothing has happened yet.")
         return int(ExitCode.OK)

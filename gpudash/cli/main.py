@@ -139,7 +139,9 @@ def run(argv: Sequence[str]) -> int:
         except Exception as exc:  # the last line of defence: a person gets a sentence, a developer gets a file
             report = report_crash(exc, argv)
             where = f"A report is in {report}." if report else "No report could be written."
-            out.talk(f"gpudash: an error that nobody expected: {one_line(f'{type(exc).__name__}: {exc}')[:200]}. {where}")
+            out.talk(
+                f"gpudash: an error that nobody expected: {one_line(f'{type(exc).__name__}: {exc}')[:200]}. {where}"
+            )
             out.answer_failure(f"unexpected error: {type(exc).__name__}")
             return int(ExitCode.FAILED)
 

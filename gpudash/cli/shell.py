@@ -12,7 +12,9 @@ from gpudash.cli.verb import ID, Run, Verb, pass_run
 from gpudash.errors import HostError
 
 
-@click.command(cls=Verb, json=False, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(
+    cls=Verb, json=False, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
 @ID
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD…]")
 @pass_run

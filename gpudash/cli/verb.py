@@ -47,11 +47,11 @@ class Run:
             return "--read-only was given"
         return "read_only is set in config.toml" if self.config.defaults.read_only else None
 
-    def session(self, accounts: Sequence[str] | None = None) -> Session:
+    def session(self, accounts: Sequence[str] | None = None, *, actor: str = "cli") -> Session:
         """A session over those accounts, or over all that `ls` uses."""
         from gpudash.fleet.session import Session
 
-        return Session.open(self.config, accounts=accounts, read_only=self.read_only, actor="cli")
+        return Session.open(self.config, accounts=accounts, read_only=self.read_only, actor=actor)
 
     def session_for(self, target: str) -> Session:
         """A session that is wide enough to find one instance: only the account, where ``account:id`` names it."""
@@ -79,7 +79,11 @@ def _set_read_only(context: click.Context, _: click.Parameter, value: bool) -> N
 
 
 READ_ONLY = click.Option(
-    ["--read-only"], is_flag=True, expose_value=False, is_eager=True, callback=_set_read_only,
+    ["--read-only"],
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_set_read_only,
     help="Refuse everything that would change anything.",
 )
 JSON = click.Option(["--json"], is_flag=True, expose_value=False, help="Print one JSON document.")
