@@ -1,7 +1,7 @@
 """Everything JSON that scripts rely on, made from the model: field names, order and units are a contract.
 
-Pure. Unknown is ``null``, times end in ``Z``, lengths are whole seconds, money is a number in USD. A sum with an unknown
-part is ``null`` where it belongs to one instance; in totals the known part stands and `unknown` names the field.
+Pure. Unknown is ``null``, times end in ``Z``, lengths are whole seconds, money is a number in USD. A sum with an
+unknown part is ``null`` where it belongs to one instance; in totals the known part stands, `unknown` names the field.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def instance(record: Record, now: datetime, cadence: timedelta) -> Json:
 
 
 def statusd(record: Record, now: datetime) -> Json:
-    """The daemon: ``ok`` answered a moment ago, ``silent`` answered once, ``none`` never did; null: not to be expected."""
+    """The daemon: ``ok`` answered just now, ``silent`` once did, ``none`` never did; null where none is expected."""
     state: str | None
     if not record.instance.state.bills_compute:
         state = None

@@ -225,9 +225,8 @@ def details(record: Record, now: datetime) -> list[str]:
     if machine.notice:
         facts.append(("notice", machine.notice))
     if record.operation:
-        facts.append(
-            ("change", f"{record.operation.verb.value} {record.operation.stage.value} {record.operation.detail}")
-        )
+        change = record.operation
+        facts.append(("change", f"{change.verb.value} {change.stage.value} {change.detail}"))
     if machine.lost_on_terminate:
         facts.append(("lost", f"{machine.lost_on_terminate} at terminate"))
     return [f"{word:8}  {words.printable(value).rstrip()}" for word, value in facts]

@@ -87,7 +87,7 @@ def _version(context: click.Context, _: click.Parameter, value: bool) -> None:
         context.exit()
 
 
-@click.group(cls=Root, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Root, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--version", "-V", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Print it.")
 @click.option("--json", "json_", is_flag=True, hidden=True)
 @click.pass_context

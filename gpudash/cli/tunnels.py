@@ -1,4 +1,4 @@
-"""`tunnel`: forwards in the foreground or in a supervisor left behind; `tunnel ls` and `tunnel close` see everybody's."""
+"""`tunnel`: forwards in the foreground or in a supervisor; `tunnel ls` and `tunnel close` see everybody's."""
 
 from __future__ import annotations
 

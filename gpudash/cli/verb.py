@@ -37,8 +37,9 @@ class Run:
         """
         if self._config is None:
             from gpudash import config
+            from gpudash.providers import registry
 
-            self._config = config.load()
+            self._config = config.load(adapters=registry.names())
         return self._config
 
     def forbids(self) -> str | None:

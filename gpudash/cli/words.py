@@ -1,4 +1,4 @@
-"""How values read in plain text: unknown is ``?``, an estimate has ``~`` before it, what does not apply is ``–``. Pure."""
+"""How values read in plain text: unknown is ``?``, estimates start with ``~``, what does not apply is ``–``. Pure."""
 
 from __future__ import annotations
 
