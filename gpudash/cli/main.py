@@ -87,7 +87,11 @@ def _version(context: click.Context, _: click.Parameter, value: bool) -> None:
         context.exit()
 
 
-@click.group(cls=Root, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Root,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.option("--version", "-V", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Print it.")
 @click.option("--json", "json_", is_flag=True, hidden=True)
 @click.pass_context
@@ -139,9 +143,8 @@ def run(argv: Sequence[str]) -> int:
         except Exception as exc:  # the last line of defence: a person gets a sentence, a developer gets a file
             report = report_crash(exc, argv)
             where = f"A report is in {report}." if report else "No report could be written."
-            out.talk(
-                f"gpudash: an error that nobody expected: {one_line(f'{type(exc).__name__}: {exc}')[:200]}. {where}"
-            )
+            what = one_line(f"{type(exc).__name__} {exc}")[:200]
+            out.talk(f"gpudash: an error that nobody expected: {what}. {where}")
             out.answer_failure(f"unexpected error: {type(exc).__name__}")
             return int(ExitCode.FAILED)
 

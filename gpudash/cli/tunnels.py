@@ -265,7 +265,6 @@ def ls(run: Run) -> int:
 def close(run: Run, target: str, ports: Sequence[Ports]) -> int:
     """Close the forwards of ID, whoever holds them. Asks no cloud, so it works for an instance that is gone."""
     run.out.command = "tunnel close"
-    run.out.subject = target
     from gpudash import paths
     from gpudash.hosts.tunnels import CloseRequest, close_tunnels, list_tunnels
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class Run:
     """One run of the command line: where it speaks, whether it may change anything, and what it opens when asked."""
 
-    def __init__(self, out: Output) -> None:
-        self.out = out
+    def __init__(self, out: Output | None = None) -> None:
+        self.out = out or Output(json_wanted=False)
         self.read_only = False
         """``--read-only`` stood on the command line."""
         self._config: Config | None = None
@@ -56,7 +56,6 @@ class Run:
 
     def session_for(self, target: str) -> Session:
         """A session that is wide enough to find one instance: only the account, where ``account:id`` names it."""
-        self.out.subject = target
         account, colon, _ = target.partition(":")
         return self.session([account] if colon and account in self.config.accounts else None)
 
@@ -75,8 +74,7 @@ pass_run = click.make_pass_decorator(Run)
 
 def _set_read_only(context: click.Context, _: click.Parameter, value: bool) -> None:
     if value:
-        context.ensure_object(dict)
-        context.find_object(Run).read_only = True  # type: ignore[union-attr]  # run() always puts one there
+        context.ensure_object(Run).read_only = True
 
 
 READ_ONLY = click.Option(
@@ -143,5 +141,10 @@ def complete_instance(_: click.Context, __: click.Parameter, incomplete: str) ->
     return [word for word in known_instances(with_account=":" in incomplete) if word.startswith(incomplete)]
 
 
-ID = click.argument("target", metavar="ID", shell_complete=complete_instance)
+def _remember(context: click.Context, _: click.Parameter, value: str) -> str:
+    context.ensure_object(Run).out.subject = value
+    return value
+
+
+ID = click.argument("target", metavar="ID", is_eager=True, callback=_remember, shell_complete=complete_instance)
 """``account:id``, an unambiguous name, or an unambiguous prefix of the id."""
