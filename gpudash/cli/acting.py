@@ -12,6 +12,7 @@ from gpudash.cli.listing import HOSTS_S, POLL_S
 from gpudash.cli.verb import DURATION, ID, Run, Verb, pass_run
 from gpudash.errors import Refused
 from gpudash.model.capability import Verb as Change
+from gpudash.model.instance import InstanceState
 from gpudash.model.policy import Policy
 
 if TYPE_CHECKING:
@@ -32,13 +33,39 @@ def target_of(run: Run, session: Session, target: str, change: Change, *, ask_ho
     """
     session.poll(POLL_S)
     record = session.resolve(target)
+    forbid(run, record)
     if ask_host:
         session.read_hosts(HOSTS_S, 0.0)
         record = carry.must_find(session, record.key)
-    reason = session.actions.reason_against(change, record)
+    reason = None if is_so(change, record) else session.actions.reason_against(change, record)
     if reason:
         raise Refused(reason)
     return record
+
+
+def forbid(run: Run, record: Record) -> None:
+    """Refuse any change where this run or the account is read-only.
+
+    Raises:
+        Refused: with the setting or option that says so.
+    """
+    reason = run.forbids()
+    account = run.config.accounts.get(record.key.account)
+    if reason is None and account is not None and account.read_only:
+        reason = f"account {account.name} is read_only in config.toml"
+    if reason:
+        raise Refused(f"{record.instance.name or record.key}: {reason}; nothing was changed.")
+
+
+def is_so(change: Change, record: Record) -> bool:
+    """What is asked for is the case already; asking again is then a success that changes nothing."""
+    state = record.instance.state
+    return (
+        (change is Change.START and state is InstanceState.RUNNING)
+        or (change is Change.STOP and state is InstanceState.STOPPED)
+        or (change is Change.HIBERNATE and state is InstanceState.HIBERNATED)
+        or (change is Change.ADOPT and record.instance.managed)
+    )
 
 
 @click.command(cls=Verb)
@@ -85,6 +112,8 @@ def start(run: Run, target: str, yes: bool, timeout: timedelta) -> int:
     """Start a stopped or hibernated instance. From then on it bills."""
     with run.session_for(target) as session:
         record = target_of(run, session, target, Change.START)
+        if is_so(Change.START, record):
+            return carry.already(run, session, record, Change.START)
         operation = session.actions.start(record.key)
         return carry.through(run, session, operation, timeout_s=timeout.total_seconds())
 
@@ -98,6 +127,8 @@ def adopt(run: Run, target: str, lease: timedelta | None, timeout: timedelta) ->
     """Let our guards end an instance that gpudash did not launch, once the lease is over."""
     with run.session_for(target) as session:
         record = target_of(run, session, target, Change.ADOPT)
+        if is_so(Change.ADOPT, record):
+            return carry.already(run, session, record, Change.ADOPT)
         defaults, now = run.config.defaults, session.clock.now()
         length = lease or defaults.lease
         if length > defaults.max_lease:

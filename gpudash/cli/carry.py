@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 MARKS = {"done": "✓", "now": "●", "todo": "·", "failed": "✗"}
 DONE_WORDS = {
-    Change.LAUNCH: "is running",
+    Change.LAUNCH: "is running, and its guard is armed",
     Change.START: "is running",
-    Change.STOP: "is stopped; compute no longer bills",
-    Change.HIBERNATE: "is hibernated; compute no longer bills",
+    Change.STOP: "is stopped",
+    Change.HIBERNATE: "is hibernated",
     Change.TERMINATE: "is gone",
     Change.EXTEND: "is extended",
     Change.KEEPALIVE: "counts as active",
     Change.PUSH: "runs statusd",
-    Change.ADOPT: "is adopted",
+    Change.ADOPT: "is managed",
 }
 """What is true once a change is proved."""
 
@@ -74,21 +74,41 @@ def through(run: Run, session: Session, operation: Operation, *, timeout_s: floa
 
 def answer(run: Run, session: Session, operation: Operation, *, done: str | None = None) -> int:
     """Say how an operation stands and turn that into an exit code."""
+    from gpudash.fleet.outcome import exit_code
+
     record = find(session, operation.key)
     name = (record.instance.name if record else "") or operation.name or str(operation.key or operation.verb.value)
-    code, detail = _verdict(operation, name, record, session, done)
-    key = operation.key
+    code = ExitCode.UNREACHABLE if _unheard(operation, session) else exit_code(operation)
+    verb, said = operation.verb.value, sentence(operation.detail or operation.stage.value)
+    if code is ExitCode.OK:
+        detail = f"{name} {done or DONE_WORDS[operation.verb]}."
+    elif operation.stage.is_open:
+        detail = f"The {verb} of {name} is not proved yet: {said}{_billing(record)}"
+    else:
+        detail = f"Could not {verb} {name}: {said}"
+    return _say(run, session, operation.verb, operation.account, operation.key, code, detail)
+
+
+def already(run: Run, session: Session, record: Record, change: Change) -> int:
+    """Answer that nothing had to be done."""
+    detail = f"{record.instance.name or record.key} {DONE_WORDS[change]} already."
+    return _say(run, session, change, record.key.account, record.key, ExitCode.OK, detail)
+
+
+def _say(
+    run: Run, session: Session, change: Change, account: str, key: InstanceKey | None, code: ExitCode, detail: str
+) -> int:
+    record, now = find(session, key), session.clock.now()
     if run.out.json:
-        now = session.clock.now()
         run.out.document(
             jsonview.answer(
-                operation.verb.value,
-                account=operation.account,
+                change.value,
+                account=account,
                 id=key.id if key else None,
                 ok=code in (ExitCode.OK, ExitCode.UNPROVED),
                 proved=code is ExitCode.OK,
                 detail=one_line(detail),
-                instance=jsonview.instance(record, now, session.store.cadence(record.key.account)) if record else None,
+                instance=jsonview.instance(record, now, session.store.cadence(account)) if record else None,
             )
         )
     elif code is ExitCode.OK:
@@ -96,20 +116,6 @@ def answer(run: Run, session: Session, operation: Operation, *, done: str | None
     if code is not ExitCode.OK:
         run.out.talk(f"gpudash: {one_line(detail)}")
     return int(code)
-
-
-def _verdict(
-    operation: Operation, name: str, record: Record | None, session: Session, done: str | None
-) -> tuple[ExitCode, str]:
-    verb = operation.verb.value
-    if operation.stage is Stage.PROVED:
-        return ExitCode.OK, f"{name} {done or DONE_WORDS[operation.verb]}."
-    if operation.stage.is_open:
-        said = sentence(operation.detail or "asked")
-        code = ExitCode.UNREACHABLE if _unheard(operation, session) else ExitCode.UNPROVED
-        return code, f"The {verb} of {name} is not proved yet: {said}{_billing(record)}"
-    said = sentence(operation.detail or operation.stage.value)
-    return ExitCode.FAILED, f"Could not {verb} {name}: {said}"
 
 
 def sentence(text: str) -> str:

@@ -178,7 +178,7 @@ def _sandbox() -> dict[str, Any]:
     if folder.exists():
         from gpudash.providers.sandbox import control
 
-        facts["faults_on"] = [fault.name for fault in control.faults() if fault.on]
+        facts["faults_on"] = [fault.name for fault in control.faults() if fault.on or fault.hosts]
     return facts
 
 

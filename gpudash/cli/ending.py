@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import click
 
 from gpudash.cli import carry, words
-from gpudash.cli.acting import TIMEOUT, target_of
+from gpudash.cli.acting import TIMEOUT, is_so, target_of
 from gpudash.cli.output import Output, can_ask
 from gpudash.cli.verb import ID, Run, Verb, pass_run
 from gpudash.errors import Refused
@@ -51,6 +51,8 @@ def terminate(run: Run, target: str, yes: bool, timeout: timedelta) -> int:
 def _end(run: Run, target: str, action: EndAction, *, yes: bool, timeout: timedelta) -> int:
     with run.session_for(target) as session:
         record = target_of(run, session, target, Change(action.value))
+        if is_so(Change(action.value), record):
+            return carry.already(run, session, record, Change(action.value))
         if not yes:
             confirm(run.out, record, action, session.clock.now())
         operation = session.actions.end(record.key, action)

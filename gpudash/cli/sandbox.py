@@ -9,9 +9,14 @@ import click
 from gpudash.cli import words
 from gpudash.cli.output import can_ask
 from gpudash.cli.verb import READ_ONLY, Run, Verb, pass_run
-from gpudash.errors import ExitCode, Refused, UsageError
+from gpudash.errors import ExitCode, HostError, Refused, UsageError
+from gpudash.model.instance import InstanceState
 
 ACCOUNT = "sandbox"
+BOOT_S = 20.0
+"""How long hosts may take to come up."""
+CLOSE_S = 3.0
+"""How long the owner of a forward may take to close it."""
 
 
 @click.group()
@@ -39,15 +44,28 @@ def _done(run: Run, action: str, detail: str, **more: Any) -> int:
 
 
 @sandbox.command(cls=Verb)
-@click.argument("count", type=click.IntRange(1, 50), default=3, metavar="[N]")
+@click.argument("count", type=click.IntRange(1, 50), default=6, metavar="[N]")
 @pass_run
 def up(run: Run, count: int) -> int:
-    """Have N hosts running (3 where N is left out); stopped ones are started first."""
+    """Start the hosts that are stopped; where there are none, launch N of them (6 where N is left out)."""
     _may_change(run, "up")
     from gpudash.providers.sandbox import control
 
-    hosts = control.up(count)
-    return _done(run, "up", f"{len(hosts)} sandbox hosts are running: {', '.join(hosts)}.", hosts=list(hosts))
+    with run.session([ACCOUNT]) as session:
+        keys = control.up(count)
+        deadline = session.clock.monotonic() + BOOT_S
+        while True:
+            session.poll(BOOT_S)
+            records = [session.store.records.get(key) for key in keys]
+            running = [record for record in records if record and record.instance.state is InstanceState.RUNNING]
+            if len(running) == len(keys) or session.clock.monotonic() >= deadline:
+                break
+            session.clock.sleep(0.1)
+    names = ", ".join(record.instance.name for record in running)
+    if len(running) < len(keys):
+        text = f"{len(running)} of {len(keys)} sandbox hosts are running after {BOOT_S:.0f} s."
+        raise HostError(text, hint="`gpudash sandbox fault` shows what is switched on.")
+    return _done(run, "up", f"{len(keys)} sandbox hosts are running: {names}.", hosts=[key.id for key in keys])
 
 
 @sandbox.command(cls=Verb)
@@ -76,6 +94,7 @@ def reset(run: Run, yes: bool) -> int:
     from gpudash.ledger import Ledger
     from gpudash.providers.sandbox import control
 
+    _let_go()
     control.reset()
     if paths.ledger_file().exists():
         ledger = Ledger.open(paths.ledger_file(), SystemClock())
@@ -84,6 +103,22 @@ def reset(run: Run, yes: bool) -> int:
         finally:
             ledger.close()
     return _done(run, "reset", "The sandbox is empty: no host, process, port or file is left.")
+
+
+def _let_go() -> None:
+    """Close every forward to sandbox hosts, whoever holds it, and drop their host keys."""
+    from gpudash import paths
+    from gpudash.hosts.hostkeys import KnownHosts, alias
+    from gpudash.hosts.tunnels import CloseRequest, close_tunnels, list_tunnels
+    from gpudash.model.instance import InstanceKey
+    from gpudash.providers.sandbox import control
+
+    held = {item.instance_id for item in list_tunnels(paths.tunnels_dir()) if item.account == ACCOUNT}
+    for instance_id in held:
+        close_tunnels(paths.tunnels_dir(), CloseRequest(ACCOUNT, instance_id), timeout=CLOSE_S)
+    known = KnownHosts(paths.known_hosts_file())
+    for host in control.sandbox().hosts():
+        known.forget(alias(InstanceKey(ACCOUNT, "", host.id)))
 
 
 @sandbox.command(cls=Verb)
@@ -102,7 +137,12 @@ def fault(run: Run, name: str | None, switch: str | None, host_id: str | None) -
             run.out.document({"faults": body})
         else:
             rows = [
-                (f.name, "on" if f.on else "off", ", ".join(sorted(f.hosts)) or "all" if f.on else "–", f.text)
+                (
+                    f.name,
+                    "on" if f.on or f.hosts else "off",
+                    "all" if f.on else ", ".join(sorted(f.hosts)) or words.NOT_APPLICABLE,
+                    f.text,
+                )
                 for f in known
             ]
             for line in words.table(("FAULT", "NOW", "HOSTS", "WHAT IT DOES"), rows):
