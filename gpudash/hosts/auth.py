@@ -1,6 +1,6 @@
 """Proves to a host who we are: the instance's own key file, the agent, the usual keys, all on one connection.
 
-One connection and no more: servers count attempts by source, and OpenSSH 9.8 and later shut out a source that keeps failing.
+One connection and no more: OpenSSH 9.8 and later shut out an address that keeps failing.
 """
 
 from __future__ import annotations
@@ -80,9 +80,7 @@ def authenticate(transport: Transport, address: SshAddress, passphrase: str | No
     raise _refusal(address, tried)
 
 
-def _candidates(
-    address: SshAddress, passphrase: str | None, home: Path, tried: _Tried
-) -> Iterator[tuple[str, PKey]]:
+def _candidates(address: SshAddress, passphrase: str | None, home: Path, tried: _Tried) -> Iterator[tuple[str, PKey]]:
     """Keys by falling likelihood; each once, though agent and files may hold the same one."""
     seen: set[bytes] = set()
     sources: list[Iterator[tuple[str, PKey]]] = []

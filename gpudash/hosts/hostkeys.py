@@ -1,8 +1,8 @@
 """Which host key belongs to which instance, in a known_hosts file of our own.
 
 Trust hangs on the *instance id*, never on the address: clouds hand the same address to the next machine. The file is
-0600, its names are ``gpudash-ACCOUNT-ID``, and any `ssh` we run or print is given the same name and file, so both agree.
-The user's own ``~/.ssh/known_hosts`` is neither read nor written.
+0600, its names are ``gpudash-ACCOUNT-ID``, and any `ssh` we run or print is given the same name and file. The user's
+own ``~/.ssh/known_hosts`` is neither read nor written.
 
 First contact is recorded where somebody vouches for it (the cloud told the fingerprint, or we launched the machine
 ourselves); else a person is shown the fingerprint and asked. A key that changed always stops everything.

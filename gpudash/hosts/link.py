@@ -1,8 +1,8 @@
 """The supervised SSH connection to one instance. Forwards, exec, SFTP and the statusd client all ride on it.
 
-A link is asked for once and from then on looks after itself: it connects, notices a dead peer within `Limits.dead_after_s`
-and a broken connection at once, and tries again with growing waits. Only what a person must decide stops it
-(`LinkState.NEEDS_USER`): `retry`, `accept` and `unlock` set it going again.
+A link is asked for once and from then on looks after itself: it connects, notices a silent peer within
+`Limits.dead_after_s` and a broken connection at once, and tries again with growing waits. Only what a person must
+decide stops it (`LinkState.NEEDS_USER`): `retry`, `accept` and `unlock` set it going again.
 
 Threads: one that supervises, one that pings, and paramiko's own. Only the pinger asks with ``wait=True``, because all
 such questions share one event inside paramiko. All methods may be called from any thread.
@@ -24,7 +24,7 @@ from gpudash.hosts.auth import AuthUndecided
 from gpudash.hosts.connect import Refused, broken, connect
 from gpudash.hosts.execute import ExecResult, run
 from gpudash.hosts.forward import Acceptor, Forward
-from gpudash.hosts.hostkeys import HostKey, HostKeyUndecided, KnownHosts, alias
+from gpudash.hosts.hostkeys import HostKey, KnownHosts, alias
 from gpudash.hosts.pulse import Beat, Pulse
 from gpudash.hosts.states import Backoff, Limits, LinkState
 from gpudash.model.instance import Instance, InstanceKey, SshAddress
@@ -240,7 +240,7 @@ class Link:
     def exec(self, command: str, *, timeout: float, stdin: bytes = b"") -> ExecResult:
         """Run a command on the host and wait for its end.
 
-        A child that it leaves behind must not keep its stdout open (``</dev/null >/dev/null 2>&1``), or this waits for it.
+        A child that it leaves behind must not keep its stdout open (``>/dev/null 2>&1``), or this waits for it.
 
         Args:
             command: for the login shell of the user there.
@@ -286,7 +286,9 @@ class Link:
 
     def _no_channel(self, port: int, code: int) -> HostError:
         if code == 1:
-            return HostError(f"The SSH server of {self.name} forbids forwards.", hint="Set AllowTcpForwarding yes there.")
+            return HostError(
+                f"The SSH server of {self.name} forbids forwards.", hint="Set AllowTcpForwarding yes there."
+            )
         return NoService(f"Nothing listens on port {port} of {self.name}.")
 
     @contextmanager
@@ -374,7 +376,7 @@ class Link:
                     self._rest(LinkDown(f"{exc.text} The machine is young; it may not have our key yet."), backoff)
                 else:
                     self._ask(exc)
-            except Exception as exc:  # noqa: BLE001 - the one broad catch of this thread: a link never dies silently
+            except Exception as exc:
                 self._rest(LinkDown(f"Unexpected: {type(exc).__name__}: {exc}."), backoff)
             else:
                 up_at = self.clock.monotonic()
@@ -474,9 +476,7 @@ class Link:
         with self._cond:
             if not due or self._closing or (self._prober is not None and self._prober.is_alive()):
                 return
-            self._prober = threading.Thread(
-                target=lambda: [forward.probe() for forward in due], name=f"probe-{self.key}", daemon=True
-            )
+            self._prober = threading.Thread(target=_probe_all, args=(due,), name=f"probe-{self.key}", daemon=True)
             self._prober.start()
 
     def _rest(self, why: LinkDown, backoff: Backoff, *, cheap: bool = False) -> None:
@@ -517,3 +517,8 @@ class Link:
             forward.note_link()
         if self._on_change is not None:
             self._on_change(self.key)
+
+
+def _probe_all(forwards: list[Forward]) -> None:
+    for forward in forwards:
+        forward.probe()

@@ -66,7 +66,7 @@ class Backoff:
 
     def next(self, *, someone_waits: bool = False) -> float:
         """Seconds until the next attempt; never longer than the first wait while `someone_waits`."""
-        wait = min(self._first * 2**self._failures, self._max)
+        wait = min(self._first * float(1 << self._failures), self._max)
         self._failures = min(self._failures + 1, 16)
         if someone_waits:
             wait = min(wait, self._first)

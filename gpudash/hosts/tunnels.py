@@ -226,9 +226,7 @@ def _entries(body: dict[str, Any]) -> Iterator[Tunnel]:
     for item in body.get("tunnels", ()):
         with contextlib.suppress(KeyError, TypeError, ValueError):
             since = item["since"]
-            yield Tunnel(
-                **{**item, "state": TunnelState(item["state"]), "since": parse_iso(since) if since else None}
-            )
+            yield Tunnel(**{**item, "state": TunnelState(item["state"]), "since": parse_iso(since) if since else None})
 
 
 def _read_request(path: Path) -> CloseRequest | None:
