@@ -17,7 +17,7 @@ from gpudash.cli.output import one_line
 from gpudash.cli.verb import DURATION, ID, READ_ONLY, Run, Verb, pass_run
 from gpudash.cli.watching import stop_on_signals
 from gpudash.clock import iso
-from gpudash.errors import ExitCode, HostError, LinkDown, NeedsUser, NotFound, UsageError
+from gpudash.errors import ExitCode, LinkDown, NeedsUser, NotFound, UsageError
 from gpudash.model.instance import InstanceState
 from gpudash.model.tunnel import Tunnel, TunnelState
 
@@ -156,31 +156,23 @@ def _detached(run: Run, session: Session, record: Record, wanted: Sequence[Ports
 
 
 def hold(session: Session, record: Record, wanted: Sequence[Ports], timeout_s: float) -> list[Tunnel]:
-    """Have a supervisor hold those forwards. Answers every forward there is then.
+    """Have a supervisor hold those forwards, and wait until all are up or time is over. Answers every forward there is.
 
     Raises:
-        HostError: the supervisor could not be started, or could not open one of them.
+        HostError: the supervisor could not be started, or could not open one of the ports.
     """
     from gpudash import paths
-    from gpudash.hosts.supervisor import start
+    from gpudash.hosts.supervisor import spawn
     from gpudash.hosts.tunnels import list_tunnels
 
-    start(
-        record.instance,
-        [(ports.remote, ports.local) for ports in wanted],
-        state_dir=paths.state_dir(),
-        timeout=timeout_s,
-    )
+    ports = [(item.remote, item.local) for item in wanted]
+    pid = spawn(record.instance, ports, state_dir=paths.state_dir())[0].owner_pid
     deadline = session.clock.monotonic() + timeout_s
     while True:
         held = list_tunnels(paths.tunnels_dir())
-        mine = [item for item in held if _belongs(item, record) and item.owner == "supervisor"]
-        here = [item for item in mine if any(item.remote == ports.remote for ports in wanted)]
-        if len(here) >= len(wanted) and all(item.state is TunnelState.UP for item in here):
-            return held
-        if session.clock.monotonic() >= deadline:
-            if not here:
-                raise HostError(f"The supervisor of {record.instance.name} holds nothing yet.")
+        states = [item.state for item in held if item.owner_pid == pid]
+        done = all(state is TunnelState.UP for state in states) or TunnelState.NEEDS_USER in states
+        if done or session.clock.monotonic() >= deadline:
             return held
         session.clock.sleep(0.05)
 
