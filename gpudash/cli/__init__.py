@@ -13,11 +13,3 @@ def main() -> None:
     from gpudash.cli.main import run
 
     sys.exit(run(sys.argv[1:]))
-
-
-def reference() -> tuple[list[tuple[str, str]], list[tuple[int, str]]]:
-    """Every command with its one line of help, and every exit code with its sentence; the README is made from it."""
-    from gpudash.cli.main import command_table
-    from gpudash.cli.output import exit_code_table
-
-    return command_table(), exit_code_table()

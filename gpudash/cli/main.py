@@ -111,15 +111,6 @@ def cli(context: click.Context, json_: bool) -> int | None:
 cli.params.append(READ_ONLY)
 
 
-def command_table() -> list[tuple[str, str]]:
-    """Every command with its one line, the dashboard first."""
-    table = [("gpudash", "The dashboard.")]
-    for name, (_, text) in COMMANDS.items():
-        table.append((f"gpudash {name}", text))
-        table += [(f"gpudash {more}", line) for more, line in MORE_COMMANDS.items() if more.startswith(f"{name} ")]
-    return table
-
-
 def run(argv: Sequence[str]) -> int:
     """Run one command line. Returns the exit code; raises nothing but `SystemExit` of a closed pipe."""
     out = Output(json_wanted=wants_json(argv))

@@ -32,11 +32,7 @@ SENTENCES = {
     ExitCode.UNREACHABLE: "a provider cannot be reached or refused the credentials; `ls` still prints what it has",
     ExitCode.UNPROVED: "accepted, but not proved in time",
 }
-
-
-def exit_code_table() -> list[tuple[int, str]]:
-    """Each exit code with its sentence, for README and manual."""
-    return [(int(code), text) for code, text in SENTENCES.items()]
+"""Each exit code for people; README's table is made of it."""
 
 
 class Output:
