@@ -52,7 +52,10 @@ class Run:
         """A session over those accounts, or over all that `ls` uses."""
         from gpudash.fleet.session import Session
 
-        return Session.open(self.config, accounts=accounts, read_only=self.read_only, actor=actor)
+        session = Session.open(self.config, accounts=accounts, read_only=self.read_only, actor=actor)
+        if session.ledger.notice:
+            self.out.talk(f"gpudash: {session.ledger.notice}")
+        return session
 
     def session_for(self, target: str) -> Session:
         """A session that is wide enough to find one instance: only the account, where ``account:id`` names it."""
