@@ -6,8 +6,8 @@
 | ``[accounts.NAME]`` | `Account`, one a name  | the registry, to make providers  |
 | ``[keys]``          | a mapping, as it is    | the screen's key table           |
 
-Nothing here imports an SDK; ``tomlkit`` is loaded only to write. Keys of clouds never stand in the file: an account says
-where its key is kept, and `credential` fetches it when a provider is made.
+Nothing here imports an SDK; ``tomlkit`` is loaded only to write. Keys of clouds never stand in the file: an account
+says where its key is kept, and `credential` fetches it when a provider is made.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from gpudash.model.capability import Verb
 from gpudash.model.guard import FRESH_FOR, GuardLevel, GuardVerdict, judge
 from gpudash.model.host import HostStatus
-from gpudash.model.instance import Instance, InstanceKey
+from gpudash.model.instance import Instance, InstanceKey, InstanceState
 from gpudash.model.money import NOTHING_SPENT, Accrual, Amount, cost
 from gpudash.model.operation import Operation, Stage
 from gpudash.model.policy import Policy
@@ -114,3 +114,8 @@ class Record:
         if self.is_ending and self.operation is not None and self.operation.stage in {Stage.RETRYING, Stage.AMBIGUOUS}:
             return self.operation.requested_at
         return None
+
+
+def is_reachable(record: Record) -> bool:
+    """It runs as far as the cloud says, and has an address."""
+    return record.instance.state is InstanceState.RUNNING and record.instance.ssh is not None

@@ -10,7 +10,7 @@ A record that a call does not concern stays the same object. A listing that only
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from gpudash.fleet.record import ENDING_VERBS, Record
 from gpudash.fleet.totals import Totals, burn_of, sum_up
 from gpudash.model.guard import FRESH_FOR
 from gpudash.model.host import HostStatus
-from gpudash.model.instance import Instance, InstanceKey, InstanceState
+from gpudash.model.instance import Instance, InstanceKey
 from gpudash.model.listing import Listing
 from gpudash.model.money import NOTHING_SPENT, Accrual, Amount, Price, cost
 from gpudash.model.operation import Operation, Stage
@@ -44,6 +44,16 @@ CLOSED_KEPT = 100
 def real_time(seconds: float) -> timedelta:
     """Spans of a clock that runs as fast as a wall clock."""
     return timedelta(seconds=seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """What an absence from one answer is worth."""
+
+    needed: timedelta
+    """How long it must last, over at least two complete answers, to prove that an instance is gone."""
+    is_sudden: bool
+    """The answer is empty although instances were there that nobody asked to end."""
 
 
 class FleetStore:
@@ -82,13 +92,14 @@ class FleetStore:
         """Time between two listings of an account, by the clock."""
         return self._span(self._cadences.get(account, DEFAULT_CADENCE_S))
 
-    def absence_needed(self, listing: Listing[Instance]) -> timedelta:
-        """How long an absence from answers like this one must last to prove an end. Ask before it is applied."""
+    def weigh(self, listing: Listing[Instance]) -> Weight:
+        """How much an absence from this answer says. Ask before it is applied."""
         known = [self.records[key] for key in self._keys(listing)]
         tombstones = self._tombstones.get(listing.account, False)
         cycles = absence.cycles_needed(listing, known, lists_terminated=tombstones)
         cadence_s = self._cadences.get(listing.account, DEFAULT_CADENCE_S)
-        return self._span(absence.seconds_needed(cycles, cadence_s))
+        needed = self._span(absence.seconds_needed(cycles, cadence_s))
+        return Weight(needed, absence.is_sudden(listing, known))
 
     # -- news from clouds ---------------------------------------------------------------------------------------
 
@@ -99,8 +110,8 @@ class FleetStore:
         if last is not None and listing.asked_at < last:
             return ChangeSet()
         self._asked[lane] = listing.asked_at
-        needed = self.absence_needed(listing)
-        change = self._heard(listing)
+        weight = self.weigh(listing)
+        change = self._heard(listing, weight)
         alive = {item.key: item for item in listing.items if not item.state.is_terminal}
         ended = {item.key for item in listing.items if item.state.is_terminal}
         keys = frozenset(self._keys(listing))
@@ -109,7 +120,7 @@ class FleetStore:
         removed = set(keys & ended)
         if listing.complete:
             for key in keys - alive.keys() - ended:
-                self._miss(key, listing.asked_at, needed, changed, removed)
+                self._miss(key, listing.asked_at, weight.needed, changed, removed)
         for key in removed:
             self._remove(key)
         return change | ChangeSet(frozenset(seen - keys), frozenset(changed), frozenset(removed))
@@ -215,12 +226,14 @@ class FleetStore:
         """The ledger's sum since midnight UTC, as of `at`."""
         self._spent = (today, at)
 
-    def load(self, ledger: Ledger) -> ChangeSet:
+    def load(self, ledger: Ledger, accounts: Collection[str] | None = None) -> ChangeSet:
         """Fill from the ledger's last snapshots, for the first frame and for commands that ask no cloud."""
         self.policies, self.adopted = dict(ledger.policies()), frozenset(ledger.adopted())
         self.accruals = dict(ledger.accruals())
         for listing in ledger.load_listings():
             lane = (listing.account, listing.region)
+            if accounts is not None and listing.account not in accounts:
+                continue
             for item in listing.items:
                 if not item.state.is_terminal:
                     self._see(item, listing.fetched_at)
@@ -229,7 +242,8 @@ class FleetStore:
         for key, (status, at) in ledger.load_statuses().items():
             self.apply_status(key, status, at)
         for operation in ledger.open_operations():
-            self.apply_operation(operation)
+            if accounts is None or operation.account in accounts:
+                self.apply_operation(operation)
         return ChangeSet(added=frozenset(self.records), health=True, operations=bool(self.operations))
 
     # -- questions ----------------------------------------------------------------------------------------------
@@ -252,11 +266,11 @@ class FleetStore:
     def _keys(self, listing: Listing[Instance]) -> set[InstanceKey]:
         return self._lanes.get((listing.account, listing.region), set())
 
-    def _heard(self, listing: Listing[Instance]) -> ChangeSet:
+    def _heard(self, listing: Listing[Instance], weight: Weight) -> ChangeSet:
         lane = (listing.account, listing.region)
         old = self.health.get(lane) or Health(*lane)
         problem = None if listing.complete else (listing.problem or "the answer was incomplete")
-        if absence.is_sudden(listing, [self.records[key] for key in self._keys(listing)]):
+        if weight.is_sudden:
             count = len(self._keys(listing))
             problem = f"answered with an empty list where {count} {'was' if count == 1 else 'were'}; old values kept"
         if problem is None:
@@ -341,8 +355,3 @@ def _weight(operation: Operation) -> tuple[bool, bool, datetime]:
     """An open end outweighs anything open, that outweighs anything over; then the newest."""
     is_open = operation.stage.is_open
     return is_open, is_open and operation.verb in ENDING_VERBS, operation.requested_at
-
-
-def is_alive(record: Record) -> bool:
-    """It can be reached: running as far as the cloud says, and with an address."""
-    return record.instance.state is InstanceState.RUNNING and record.instance.ssh is not None

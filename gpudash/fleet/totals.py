@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from gpudash.fleet.record import Record
+from gpudash.ledger.money import running_meters
 from gpudash.model.instance import InstanceState
 from gpudash.model.money import Amount, cost
 from gpudash.model.tunnel import TunnelState
@@ -49,12 +50,8 @@ def sum_up(records: Iterable[Record], now: datetime, spent_today: Amount = NOTHI
 
 
 def burn_of(record: Record) -> Amount:
-    """USD per hour of one instance now. A stopped one whose disk has no known price costs an unknown amount."""
-    instance = record.instance
-    if not instance.state.bills_compute:
-        return cost(instance.storage_price, HOUR)
-    storage = cost(instance.storage_price, HOUR) if instance.storage_price is not None else NOTHING
-    return cost(instance.price, HOUR) + storage
+    """USD per hour of one instance now, by the same meters as the ledger's intervals."""
+    return sum((cost(price, HOUR) for price in running_meters(record.instance).values()), NOTHING)
 
 
 def _until_deadline(record: Record, now: datetime) -> Amount:

@@ -76,7 +76,7 @@ class Ledger:
 
     def claim(self, op_id: str, owner: str, seconds: float) -> bool:
         """Take the right to drive an operation; False while another owner's claim holds."""
-        return operations.claim(self._db, op_id, owner, seconds, float(getattr(self._db.clock, "speed", 1.0)))
+        return operations.claim(self._db, op_id, owner, seconds)
 
     def release(self, op_id: str, owner: str) -> None:
         """Give that right back."""

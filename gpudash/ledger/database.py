@@ -42,8 +42,10 @@ class Database:
         self._write_lock = threading.RLock()
         self._read_lock = threading.Lock()
         with self._explained():
-            self._make_private()
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._refuse_newer(_version_in_header(self.path))
             with self._only_one_opens():
+                self._make_private()
                 self._writer = self._open_or_set_aside()
             self._reader = self._connect()
             self._reader.execute("PRAGMA query_only = ON")
@@ -51,6 +53,11 @@ class Database:
     @property
     def _suspect(self) -> Path:
         return self.path.with_name(self.path.name + ".suspect")
+
+    @property
+    def pace(self) -> float:
+        """Seconds of the ledger's clock in a real one: a sandbox at 60× speed polls once a minute of its own time."""
+        return max(1.0, float(getattr(self.clock, "speed", 1.0)))
 
     def close(self) -> None:
         """Let go of the file. Waits for a write in flight."""
@@ -98,7 +105,6 @@ class Database:
             raise _explain(exc, self.path, self._busy_s) from exc
 
     def _make_private(self) -> None:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         if self.path.stat().st_mode & 0o077:
             self.path.chmod(0o600)
@@ -116,7 +122,6 @@ class Database:
             os.close(descriptor)
 
     def _open_or_set_aside(self) -> sqlite3.Connection:
-        self._refuse_newer(_version_in_header(self.path))
         try:
             return self._open()
         except sqlite3.DatabaseError as exc:
@@ -192,8 +197,11 @@ def _migrate(connection: sqlite3.Connection) -> None:
 
 def _version_in_header(path: Path) -> int:
     """``user_version`` as the file itself has it, read without touching anything."""
-    with path.open("rb") as file:
-        header = file.read(64)
+    try:
+        with path.open("rb") as file:
+            header = file.read(64)
+    except FileNotFoundError:
+        return 0
     return int.from_bytes(header[60:64], "big") if len(header) == 64 and header.startswith(_HEADER) else 0
 
 
@@ -216,6 +224,8 @@ def _explain(exc: sqlite3.Error | OSError, path: Path, busy_s: float) -> LedgerE
         return LedgerError(f"The ledger {path} cannot be written: {said}.", hint="Free some space on that disk.")
     if "closed" in words:
         return LedgerError(f"The ledger {path} is closed.")
+    if "i/o" in words:
+        return LedgerError(f"The disk under the ledger {path} failed: {said}.", hint="Check that disk and its space.")
     return LedgerError(
         f"The ledger {path} cannot be read or written: {said}.",
         hint=f"Make {path.parent} writable for you, or point XDG_STATE_HOME at a folder that is.",

@@ -42,15 +42,15 @@ _COMING_UP = frozenset({InstanceState.PENDING, InstanceState.STARTING})
 
 
 def slack(db: Database) -> timedelta:
-    """`WATCHED` by the ledger's clock: a sandbox at 60× speed polls a minute of its time every second."""
-    return WATCHED * max(1.0, float(getattr(db.clock, "speed", 1.0)))
+    """`WATCHED` by the ledger's clock."""
+    return WATCHED * db.pace
 
 
 def observe(db: Database, listing: Listing[Instance], now: datetime) -> None:
     """Open, go on with, and close intervals as one listing says. The same listing again changes nothing."""
     at = min(listing.fetched_at, now)
     with db.write() as connection:
-        if _is_late(connection, listing, at):
+        if _is_late(connection, listing, at, LATE * db.pace):
             return
         book = _Book(connection, listing.account, listing.region, slack(db))
         for instance in {instance.key: instance for instance in listing.items}.values():
@@ -78,10 +78,10 @@ def running_meters(instance: Instance) -> dict[str, Price | None]:
     return meters
 
 
-def _is_late(connection: sqlite3.Connection, listing: Listing[Instance], at: datetime) -> bool:
+def _is_late(connection: sqlite3.Connection, listing: Listing[Instance], at: datetime, late: timedelta) -> bool:
     where = (listing.account, listing.region)
     row = connection.execute("SELECT observed_at FROM watched WHERE account = ? AND region = ?", where).fetchone()
-    if row is not None and timedelta(0) < codec.moment(row[0]) - at < LATE:
+    if row is not None and timedelta(0) < codec.moment(row[0]) - at < late:
         return True
     connection.execute("INSERT OR REPLACE INTO watched VALUES (?, ?, ?)", (*where, codec.stamp(at)))
     return False

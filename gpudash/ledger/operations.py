@@ -73,7 +73,7 @@ def recent(db: Database, limit: int) -> list[Operation]:
     return [_read(body) for (body,) in rows]
 
 
-def claim(db: Database, op_id: str, owner: str, seconds: float, speed: float) -> bool:
+def claim(db: Database, op_id: str, owner: str, seconds: float) -> bool:
     """Take the right to drive an operation for `seconds`; the owner may take it again. False: someone else has it.
 
     A claim counts only between the moment it was made and its end, so one left behind by a clock that was put back is
@@ -84,7 +84,7 @@ def claim(db: Database, op_id: str, owner: str, seconds: float, speed: float) ->
         changed = connection.execute(
             "UPDATE operations SET owner = ?1, claimed_at = ?2, claimed_until = ?3 WHERE id = ?4"
             " AND (owner IS NULL OR owner = ?1 OR claimed_until <= ?2 OR claimed_at > ?2)",
-            (owner, codec.stamp(now), codec.stamp(now + timedelta(seconds=seconds * speed)), op_id),
+            (owner, codec.stamp(now), codec.stamp(now + timedelta(seconds=seconds * db.pace)), op_id),
         ).rowcount
     return changed == 1
 

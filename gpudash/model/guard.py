@@ -76,17 +76,26 @@ def _problem(wanted: Policy | None, status: HostStatus) -> str | None:
         return "statusd has no way to end this host"
     if status.ending is not None and status.ending.last_error:
         return f"statusd cannot end the host: {status.ending.last_error}"
-    if wanted is not None and _differs(wanted, status.policy):
+    if wanted is not None and not same_limits(wanted, status.policy):
         return "the host enforces other limits than were asked for"
     if status.policy.lease_deadline is None and status.policy.hard_deadline is None and status.unknown:
         return f"only an idle timeout, held off by a broken sensor ({', '.join(status.unknown)})"
     return None
 
 
-def _differs(wanted: Policy, real: Policy) -> bool:
-    return (wanted.lease_deadline, wanted.hard_deadline, wanted.idle_timeout, wanted.idle_action) != (
-        real.lease_deadline,
-        real.hard_deadline,
-        real.idle_timeout,
-        real.idle_action,
+def same_limits(one: Policy, other: Policy | None) -> bool:
+    """Both would end the instance at the same moments in the same ways; revisions do not matter."""
+    return (
+        other is not None
+        and _same_moment(one.lease_deadline, other.lease_deadline)
+        and _same_moment(one.hard_deadline, other.hard_deadline)
+        and one.idle_timeout == other.idle_timeout
+        and (one.idle_timeout is None or one.idle_action is other.idle_action)
     )
+
+
+def _same_moment(one: datetime | None, other: datetime | None) -> bool:
+    """Equal to the second, because JSON and tags carry whole seconds."""
+    if one is None or other is None:
+        return one is other
+    return abs(one - other) < timedelta(seconds=1)
