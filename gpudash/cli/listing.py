@@ -13,6 +13,7 @@ from gpudash.cli.output import Output
 from gpudash.cli.verb import DURATION, ID, Run, Verb, pass_run
 from gpudash.clock import iso
 from gpudash.errors import ExitCode
+from gpudash.fleet import ask
 from gpudash.fleet.record import Record
 from gpudash.model.guard import GuardLevel
 from gpudash.model.instance import InstanceState
@@ -43,6 +44,7 @@ def ls(run: Run, timeout: timedelta) -> int:
     """
     with run.session() as session:
         look(session, timeout.total_seconds())
+        session.refresh_spent()
         now = session.clock.now()
         records = ordered(session.store.records.values(), now)
         healths = list(session.store.health.values())
@@ -267,7 +269,7 @@ def _gib(mib: int | None) -> str:
 def leftovers(run: Run) -> int:
     """What bills without a running instance: stopped disks, volumes, addresses."""
     with run.session() as session:
-        lists = session.leftovers(POLL_S)
+        lists = ask.leftovers(session, POLL_S)
         now = session.clock.now()
         items = [item for listing in lists for item in listing.items]
         if run.out.json:
