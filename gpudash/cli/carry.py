@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from gpudash.fleet.record import Record
     from gpudash.fleet.session import Session
 
+HOST_S = 5.0
+"""How long an answer waits for what the host itself says now."""
 MARKS = {"done": "✓", "now": "●", "todo": "·", "failed": "✗"}
 DONE_WORDS = {
     Change.LAUNCH: "is running, and its guard is armed",
@@ -76,6 +78,8 @@ def answer(run: Run, session: Session, operation: Operation, *, done: str | None
     """Say how an operation stands and turn that into an exit code."""
     from gpudash.fleet.outcome import exit_code
 
+    if operation.key is not None and operation.key in session.store.records:
+        session.read_hosts(HOST_S, 0.0, [operation.key])
     record = find(session, operation.key)
     name = (record.instance.name if record else "") or operation.name or str(operation.key or operation.verb.value)
     code = ExitCode.UNREACHABLE if _unheard(operation, session) else exit_code(operation)

@@ -18,7 +18,8 @@ from gpudash.model.offer import Offer
 from gpudash.model.tunnel import Tunnel
 
 if TYPE_CHECKING:
-    from gpudash.fleet.store import Health, Totals
+    from gpudash.fleet.health import Health
+    from gpudash.fleet.totals import Totals
     from gpudash.model.event import Event
     from gpudash.model.operation import Operation
     from gpudash.providers.base import Leftover

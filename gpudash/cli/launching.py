@@ -231,7 +231,9 @@ class Plan:
 
 
 def _rounded(length: timedelta) -> timedelta:
-    return timedelta(seconds=round(length.total_seconds()))
+    """Without the moments that passed since the plan was made."""
+    unit = 60 if length >= timedelta(minutes=10) else 1
+    return timedelta(seconds=round(length.total_seconds() / unit) * unit)
 
 
 def _show(out: Output, plan: Plan) -> int:

@@ -20,8 +20,8 @@ from gpudash.model.instance import InstanceState
 from gpudash.model.listing import Listing
 
 if TYPE_CHECKING:
+    from gpudash.fleet.health import Health
     from gpudash.fleet.session import Session
-    from gpudash.fleet.store import Health
 
 POLL_S = 10.0
 """How long a read waits for clouds."""
@@ -103,12 +103,11 @@ def ordered(records: Iterable[Record], now: datetime) -> list[Record]:
 def row(record: Record, now: datetime) -> tuple[str, ...]:
     """One line of the table."""
     machine = record.instance
-    verdict = record.guard(now)
     billing = record.still_billing_since()
     on = machine.state.bills_compute
     return (
         f"STILL BILLING {words.length(now - billing)}" if billing else machine.state.value,
-        {None: words.NOT_APPLICABLE, GuardLevel.NONE: "NONE"}.get(level := verdict and verdict.level, str(level)),
+        _guard(record, now),
         machine.name or machine.key.id,
         machine.key.account,
         words.gpus(machine.gpu_count, machine.gpu, machine.vram_gb),
@@ -121,6 +120,13 @@ def row(record: Record, now: datetime) -> tuple[str, ...]:
         str(sum(1 for tunnel in record.tunnels)) if record.tunnels else words.NOT_APPLICABLE,
         machine.key.id,
     )
+
+
+def _guard(record: Record, now: datetime) -> str:
+    verdict = record.guard(now)
+    if verdict is None:
+        return words.NOT_APPLICABLE
+    return "NONE" if verdict.level is GuardLevel.NONE else verdict.level.value
 
 
 def _utilisation(record: Record) -> str:

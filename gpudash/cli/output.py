@@ -156,3 +156,19 @@ def report_crash(exc: BaseException, argv: Sequence[str]) -> Path | None:
     except OSError:
         return None
     return path
+
+
+def log_to_file() -> None:
+    """Send the program's own log to its file; the terminal is for people."""
+    import logging
+
+    from gpudash import paths
+
+    log = logging.getLogger("gpudash")
+    if log.handlers:
+        return
+    handler = logging.FileHandler(paths.log_file(), delay=True, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(process)d %(name)s %(message)s"))
+    log.addHandler(handler)
+    log.propagate = False
+    logging.getLogger().addHandler(logging.NullHandler())

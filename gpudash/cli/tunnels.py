@@ -40,7 +40,7 @@ class Ports:
     local: int | None = None
 
 
-class PortsType(click.ParamType):
+class PortsType(click.ParamType[Ports]):
     """Reads ``8888`` and ``9000:8888``."""
 
     name = "ports"

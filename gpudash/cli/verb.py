@@ -50,8 +50,10 @@ class Run:
 
     def session(self, accounts: Sequence[str] | None = None, *, actor: str = "cli") -> Session:
         """A session over those accounts, or over all that `ls` uses."""
+        from gpudash.cli.output import log_to_file
         from gpudash.fleet.session import Session
 
+        log_to_file()
         session = Session.open(self.config, accounts=accounts, read_only=self.read_only, actor=actor)
         if session.ledger.notice:
             self.out.talk(f"gpudash: {session.ledger.notice}")
@@ -99,7 +101,7 @@ class Verb(click.Command):
         self.params += [JSON, READ_ONLY] if json else [READ_ONLY]
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[timedelta]):
     """``90s 30m 4h 1h30m 2d``."""
 
     name = "duration"
@@ -110,7 +112,7 @@ class Duration(click.ParamType):
         return parse_duration(str(value), field=_called(param))
 
 
-class Usd(click.ParamType):
+class Usd(click.ParamType[Decimal]):
     """An amount of money: a decimal number above zero, with or without ``$``."""
 
     name = "usd"

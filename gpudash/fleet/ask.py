@@ -31,10 +31,11 @@ def _each(
     session: Session, what: str, question: Callable[[Provider], Listing[T]], timeout_s: float
 ) -> list[Listing[T]]:
     asked_at = session.clock.now()
-    asked = {
-        account: session.lanes[what, account].submit(lambda name=account: question(session.providers[name]))
-        for account in session.accounts
-    }
+
+    def put(account: str) -> Listing[T]:
+        return question(session.providers[account])
+
+    asked = {account: session.lanes[what, account].submit(put, account) for account in session.accounts}
     done = wait(asked.values(), timeout=timeout_s).done
     answers: list[Listing[T]] = []
     for account, future in asked.items():
