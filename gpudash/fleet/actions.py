@@ -214,7 +214,7 @@ class Actions:
         return moved
 
     def clean_up(self) -> list[Operation]:
-        """Once at the start: give back what dead sessions held, and close intents that were never sent and never will."""
+        """Once at the start: give back what dead sessions held, and close intents that never will be sent."""
         self.desk.bury_dead()
         return [self.advance(operation) for operation in self.desk.ledger.open_operations() if self._is_dead(operation)]
 

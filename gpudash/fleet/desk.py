@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpudash.clock import Clock, iso, parse_iso
 from gpudash.fleet.accounts import Accounts
+from gpudash.fleet.daemons import Daemons
 from gpudash.fleet.liveness import Liveness
 from gpudash.fleet.pace import Pace
 from gpudash.fleet.record import Record
@@ -50,6 +51,7 @@ class Desk:
     read_only: bool
     record: Callable[[InstanceKey], Record | None]
     hosts: Callable[[], Hosts]
+    daemons: Daemons = field(default_factory=Daemons)
     on_operation: Callable[[Operation], None] = lambda op: None
     looked: dict[tuple[str, str], datetime] = field(default_factory=dict)
     """When each region was last listed in this session, by the listing's own `asked_at`."""

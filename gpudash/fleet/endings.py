@@ -15,14 +15,15 @@ from gpudash.fleet.pace import backoff_s
 from gpudash.fleet.record import ENDING_VERBS, Record
 from gpudash.fleet.settle import STARTED_AT_SEEN, close_superseded
 from gpudash.model.capability import Verb
-from gpudash.model.instance import InstanceKey, InstanceState
+from gpudash.model.instance import InstanceKey
 from gpudash.model.operation import Operation, Stage
 from gpudash.model.policy import EndAction
 
 HOLD_S = "hold_s"
 RETRY_FIRST_S, RETRY_MOST_S = 5.0, 300.0
 """Waits between requests to end something that goes on billing."""
-_OFF = frozenset({InstanceState.STOPPED, InstanceState.HIBERNATED})
+_CONTRADICTED = ENDING_VERBS | {Verb.START, Verb.LAUNCH, Verb.PUSH, Verb.KEEPALIVE}
+"""What an end or a start makes void."""
 
 
 def known(desk: Desk, key: InstanceKey) -> Record:
@@ -197,13 +198,7 @@ def _open_on(desk: Desk, key: InstanceKey) -> list[Operation]:
 def _supersede(desk: Desk, key: InstanceKey, why: str, but: str = "") -> None:
     """A newer wish closes every open one that it contradicts: ends, starts, launches still under way."""
     for operation in _open_on(desk, key):
-        if operation.id != but and operation.verb in {
-            *ENDING_VERBS,
-            Verb.START,
-            Verb.LAUNCH,
-            Verb.PUSH,
-            Verb.KEEPALIVE,
-        }:
+        if operation.id != but and operation.verb in _CONTRADICTED:
             desk.save(close_superseded(operation, why))
 
 

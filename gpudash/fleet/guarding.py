@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gpudash.clock import iso
-from gpudash.errors import HostError, NeedsUser, ProviderError, Refused
+from gpudash.errors import HostError, ProviderError, Refused
 from gpudash.fleet import permissions, steps
+from gpudash.fleet.daemons import ask
 from gpudash.fleet.desk import SENT_AT, Desk, with_params
 from gpudash.fleet.endings import fail, known
 from gpudash.fleet.limits import default_policy
@@ -23,13 +24,13 @@ from gpudash.ledger import codec
 from gpudash.model.capability import Verb
 from gpudash.model.duration import format_duration
 from gpudash.model.guard import same_limits
-from gpudash.model.host import HostStatus, parse_status
+from gpudash.model.host import HostStatus
 from gpudash.model.instance import InstanceKey
 from gpudash.model.operation import Operation, Stage
 from gpudash.model.policy import Policy
 
 if TYPE_CHECKING:
-    from gpudash.hosts.statusd import StatusClient
+    from gpudash.hosts.client import StatusClient
 
 POLICY = "policy"
 READ_BACK_S = 8.0
@@ -130,13 +131,14 @@ def advance_push(desk: Desk, operation: Operation) -> Operation:
 
 def advance_adopt(desk: Desk, operation: Operation) -> Operation:
     """Write it down here, then at the cloud; tags that cannot be written are tried again."""
-    assert operation.key is not None
+    key = operation.key
+    assert key is not None
     policy = codec.unpack(Policy, operation.params[POLICY])
-    desk.ledger.adopt(operation.key)
-    desk.ledger.set_policy(operation.key, policy)
+    desk.ledger.adopt(key)
+    desk.ledger.set_policy(key, policy)
     operation = desk.save(operation, attempts=operation.attempts + 1, next_try_at=None)
     try:
-        write_tags(desk, operation.key, policy, managed=True)
+        write_tags(desk, key, policy, managed=True)
     except ProviderError as exc:
         wait = backoff_s(operation.attempts, first_s=TAGS_FIRST_S, most_s=TAGS_MOST_S)
         detail = f"taken charge here; the cloud's tags are not written yet: {exc}"
@@ -154,10 +156,9 @@ def arm(desk: Desk, record: Record, wanted: Policy, config: Mapping[str, object]
         HostError: the push failed; what ran before runs again.
     """
     from gpudash.hosts.push import push
-    from gpudash.hosts.statusd import StatusClient
 
     link = desk.hosts().link(record.instance)
-    client = StatusClient(link)
+    client = desk.daemons.of(link)
     before = ask(client)
     policy = next_policy(wanted, before.policy if before else None)
     status: HostStatus | None = None
@@ -180,20 +181,6 @@ def next_policy(wanted: Policy, in_force: Policy | None) -> Policy:
     limits = replace(wanted, lease_deadline=latest.lease_deadline, hard_deadline=latest.hard_deadline)
     highest = max(wanted.revision, in_force.revision)
     return whole(replace(limits, revision=highest if same_limits(limits, in_force) else highest + 1))
-
-
-def ask(client: StatusClient) -> HostStatus | None:
-    """What the daemon says, or None where none answers.
-
-    Raises:
-        NeedsUser: a person must decide first.
-    """
-    try:
-        return parse_status(client.status())
-    except NeedsUser:
-        raise
-    except (HostError, ValueError):
-        return None
 
 
 def config_of(desk: Desk, record: Record, *, service_port: int | None = None) -> dict[str, object]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from gpudash.errors import HostError
+from gpudash.errors import HostError, Refused
+from gpudash.fleet.daemons import client
 from gpudash.fleet.desk import Desk
 from gpudash.fleet.policytags import merged
 from gpudash.fleet.record import Record, is_reachable
@@ -54,14 +55,10 @@ def every_s(record: Record) -> float:
 
 def read_host(desk: Desk, record: Record, patience_s: float = LINK_PATIENCE_S) -> HostReading:
     """Ask one daemon. Blocking; every failure is part of the reading."""
-    from gpudash.hosts.statusd import StatusClient
-
     try:
-        link = desk.hosts().link(record.instance)
-        link.wait_up(patience_s)
-        body = StatusClient(link).status()
+        body = client(desk, record, patience_s).status()
         return HostReading(record.key, desk.clock.now(), parse_status(body), body)
-    except HostError as exc:
+    except (HostError, Refused) as exc:
         return HostReading(record.key, desk.clock.now(), problem=str(exc))
     except ValueError as exc:
         return HostReading(record.key, desk.clock.now(), problem=f"statusd answers nonsense: {exc}")
@@ -70,7 +67,7 @@ def read_host(desk: Desk, record: Record, patience_s: float = LINK_PATIENCE_S) -
 def learn(desk: Desk, record: Record) -> bool:
     """Take over a lease that was extended on the host itself or from another machine; whether there was one.
 
-    Only a later lease under the same hard deadline is believed; everything else stays a difference that the guard shows.
+    Only a later lease under the same hard deadline is believed; anything else stays a difference that the guard shows.
     """
     status, wanted = record.status, record.wanted
     if status is None or wanted is None or (record.operation is not None and record.operation.verb is Verb.EXTEND):

@@ -174,13 +174,14 @@ def _check_price(desk: Desk, order: LaunchOrder) -> Price | None:
         return offer.price if offer else None
     permissions.check_price(desk, current.price, order.max_price)
     shown = offer.price if offer else None
-    if order.max_price is None and shown is not None and current.price is not None:
-        if current.price.usd_per_hour > shown.usd_per_hour:
-            raise Refused(
-                f"Its price rose from {shown.usd_per_hour} to {current.price.usd_per_hour} $/h.",
-                hint="Confirm it anew.",
-            )
+    if order.max_price is None and shown is not None and current.price is not None and _is_dearer(current.price, shown):
+        text = f"Its price rose from {shown.usd_per_hour} to {current.price.usd_per_hour} $/h."
+        raise Refused(text, hint="Confirm it anew.")
     return current.price
+
+
+def _is_dearer(price: Price, than: Price) -> bool:
+    return price.usd_per_hour > than.usd_per_hour
 
 
 def _take_charge(desk: Desk, key: InstanceKey, order: LaunchOrder) -> None:

@@ -9,8 +9,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from gpudash.clock import iso
-from gpudash.errors import HostError, LinkDown, NeedsUser, ProviderError, Refused, StatusdError
+from gpudash.errors import HostError, ProviderError, Refused
 from gpudash.fleet import permissions, steps
+from gpudash.fleet.daemons import client
 from gpudash.fleet.desk import SENT_AT, Desk, exact, moment, with_params
 from gpudash.fleet.endings import fail, known
 from gpudash.fleet.guarding import write_tags
@@ -124,10 +125,10 @@ def advance_keep_awake(desk: Desk, operation: Operation) -> Operation:
     if record is None:
         return operation
     try:
-        held = _client(desk, record).activity(left.total_seconds())
-    except HostError as exc:
+        held = client(desk, record, LINK_PATIENCE_S).activity(left.total_seconds())
+    except (HostError, Refused) as exc:
         return fail(desk, operation, exc)
-    detail = f"held awake until {iso(held) if isinstance(held, datetime) else iso(until)}"
+    detail = f"held awake until {iso(held or until)}"
     return _done(desk, operation, detail)
 
 
@@ -164,11 +165,9 @@ def _extend_on_host(
             desk, operation, f"{record.instance.name} is {record.instance.state.value}; its host is told later"
         )
     try:
-        in_force = _client(desk, record).extend(until)
-    except (LinkDown, NeedsUser) as exc:
-        return _later(desk, operation, f"the host does not know yet: {exc}")
-    except StatusdError as exc:
-        return _answered_no(desk, operation, record, exc)
+        in_force = client(desk, record, LINK_PATIENCE_S).extend(until)
+    except Refused as exc:
+        return _fail_on_host(desk, operation, record, str(exc))
     except HostError as exc:
         return _later(desk, operation, f"the host does not know yet: {exc}")
     if in_force.replace(microsecond=0) != until:
@@ -176,13 +175,6 @@ def _extend_on_host(
     if trouble is not None:
         return _later(desk, operation, f"the host enforces it; {trouble}")
     return _done(desk, operation, f"the host answers: lease until {iso(in_force)}")
-
-
-def _answered_no(desk: Desk, operation: Operation, record: Record, error: StatusdError) -> Operation:
-    """No answer is waited out; a refusal by the host's own hard deadline is final."""
-    if getattr(error, "status", None) in {400, 409}:
-        return _fail_on_host(desk, operation, record, str(error))
-    return _later(desk, operation, f"the host does not know yet: {error}")
 
 
 def _fail_on_host(desk: Desk, operation: Operation, record: Record, detail: str) -> Operation:
@@ -193,14 +185,6 @@ def _fail_on_host(desk: Desk, operation: Operation, record: Record, detail: str)
         back = replace(kept, lease_deadline=real.lease_deadline, hard_deadline=real.hard_deadline)
         desk.ledger.set_policy(record.key, replace(back, revision=kept.revision + 1))
     return fail(desk, operation, Refused(detail))
-
-
-def _client(desk: Desk, record: Record):  # type: ignore[no-untyped-def]  # its type would import the SSH stack
-    from gpudash.hosts.statusd import StatusClient
-
-    link = desk.hosts().link(record.instance)
-    link.wait_up(LINK_PATIENCE_S)
-    return StatusClient(link)
 
 
 def _later(desk: Desk, operation: Operation, detail: str) -> Operation:

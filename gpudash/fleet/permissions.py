@@ -87,7 +87,8 @@ def _pointless(verb: Verb, record: Record) -> str | None:
     if verb is Verb.EXTEND and record.wanted is not None:
         lease, hard = record.wanted.lease_deadline, record.wanted.hard_deadline
         if lease is not None and hard is not None and lease >= hard:
-            return f"The lease of {instance.name} ends at its hard deadline, {hard:%Y-%m-%d %H:%M} UTC, which is never moved."
+            until = f"{hard:%Y-%m-%d %H:%M} UTC"
+            return f"The lease of {instance.name} ends at its hard deadline, {until}, which is never moved."
     if verb is Verb.ADOPT and instance.managed:
         return f"{instance.name} is managed already."
     return None

@@ -15,9 +15,10 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from datetime import datetime
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gpudash import paths
 from gpudash.clock import Clock, ScaledClock, SystemClock
@@ -38,11 +39,15 @@ from gpudash.fleet.store import FleetStore
 from gpudash.ledger import Ledger
 from gpudash.model.instance import Instance, InstanceKey
 from gpudash.model.listing import Listing
+from gpudash.model.offer import Offer, OfferFilter
 from gpudash.model.operation import Operation
+from gpudash.providers.base import Leftover
 
 if TYPE_CHECKING:
     from gpudash.config import Config
     from gpudash.hosts import Hosts
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +82,8 @@ class Session:
         self._thread = threading.get_ident()
         self._hosts: Hosts | None = None
         self._hosts_lock = threading.Lock()
+        self.last_tunnels: dict[InstanceKey, list[tuple[int, int | None]]] = {}
+        """What the last toggle closed, for the next one to open."""
         self._status_saved: dict[InstanceKey, float] = {}
         desk.hosts = lambda: self.hosts
         desk.on_operation = self._operation_moved
@@ -235,6 +242,30 @@ class Session:
     def list_instances(self, account: str, region: str) -> Listing[Instance]:
         """Blocking; for lanes."""
         return self.providers[account].list_instances(region)
+
+    def offers(self, wanted: OfferFilter, timeout_s: float) -> list[Listing[Offer]]:
+        """What can be launched, one listing an account. Who fails or is silent answers incomplete, with its words."""
+        names = [name for name in self.accounts if wanted.account in (None, name)]
+        return self._ask_accounts(names, timeout_s, lambda name: self.providers[name].list_offers(wanted))
+
+    def leftovers(self, timeout_s: float) -> list[Listing[Leftover]]:
+        """What bills without a running instance, one listing an account."""
+        return self._ask_accounts(self.accounts, timeout_s, lambda name: self.providers[name].list_leftovers())
+
+    def _ask_accounts(
+        self, names: Sequence[str], timeout_s: float, ask: Callable[[str], Listing[T]]
+    ) -> list[Listing[T]]:
+        asked_at = self.clock.now()
+        pending = {name: self.lanes["look", name].submit(ask, name) for name in names}
+        wait(pending.values(), timeout=timeout_s)
+        return [self.answer_of(name, future, asked_at, timeout_s) for name, future in pending.items()]
+
+    def answer_of(self, account: str, future: Future[Listing[T]], asked_at: datetime, timeout_s: float) -> Listing[T]:
+        """What came of a question to one account; a failure is an incomplete listing with its words."""
+        if future.done() and not future.cancelled() and (error := future.exception()) is None:
+            return future.result()
+        problem = str(error) if future.done() else f"no answer within {timeout_s:g} s"
+        return Listing(account, "", (), False, asked_at, self.clock.now(), problem)
 
     def refresh_spent(self) -> None:
         """Take today's spending from the ledger into the totals."""

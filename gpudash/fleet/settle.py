@@ -169,7 +169,7 @@ def close_superseded(operation: Operation, why: str) -> Operation:
     )
 
 
-# -- starts, and what happens on hosts ----------------------------------------------------------------------------------
+# -- starts, and what happens on hosts --------------------------------------------------------------------------------
 
 
 def _settle_start(operation: Operation, evidence: Evidence, sent_at: datetime) -> Operation:
