@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gpudash.cli import jsonview, words
 from gpudash.cli.output import one_line
 from gpudash.errors import ExitCode, NotFound
+from gpudash.fleet import tunnels
 from gpudash.model.capability import Verb as Change
 from gpudash.model.instance import InstanceKey
 from gpudash.model.operation import Operation, Stage
@@ -80,6 +81,8 @@ def answer(run: Run, session: Session, operation: Operation, *, done: str | None
 
     if operation.key is not None and operation.key in session.store.records:
         session.read_hosts(HOST_S, 0.0, [operation.key])
+    elif operation.key is not None and operation.verb is Change.TERMINATE and operation.stage is Stage.PROVED:
+        tunnels.close_some(session, operation.key)
     record = find(session, operation.key)
     name = (record.instance.name if record else "") or operation.name or str(operation.key or operation.verb.value)
     code = ExitCode.UNREACHABLE if _unheard(operation, session) else exit_code(operation)
@@ -102,6 +105,7 @@ def already(run: Run, session: Session, record: Record, change: Change) -> int:
 def _say(
     run: Run, session: Session, change: Change, account: str, key: InstanceKey | None, code: ExitCode, detail: str
 ) -> int:
+    session.store.apply_tunnels(tunnels.listed())
     record, now = find(session, key), session.clock.now()
     if run.out.json:
         run.out.document(

@@ -18,7 +18,6 @@ from gpudash.cli.output import Output, can_ask
 from gpudash.cli.verb import DURATION, USD, Run, Verb, pass_run
 from gpudash.clock import iso
 from gpudash.errors import ExitCode, NoCapacity, Refused, Unreachable, UsageError
-from gpudash.fleet import ask
 from gpudash.model.capability import Verb as Change
 from gpudash.model.money import Amount, cost
 from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
@@ -155,7 +154,7 @@ def pick(session: Session, wanted: Wanted) -> Offer:
     wish = OfferFilter(
         instance_type=wanted.instance_type, account=wanted.account, region=wanted.region, spot=wanted.spot
     )
-    lists = ask.offers(session, wish, POLL_S)
+    lists = session.offers(wish, POLL_S)
     fitting = sorted((item for listing in lists for item in listing.items if wish.accepts(item)), key=by_price)
     kind = "spot" if wanted.spot else "on demand"
     place = f" in {wanted.region}" if wanted.region else ""

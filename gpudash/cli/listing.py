@@ -13,7 +13,7 @@ from gpudash.cli.output import Output
 from gpudash.cli.verb import DURATION, ID, Run, Verb, pass_run
 from gpudash.clock import iso
 from gpudash.errors import ExitCode
-from gpudash.fleet import ask
+from gpudash.fleet import tunnels
 from gpudash.fleet.record import Record
 from gpudash.model.guard import GuardLevel
 from gpudash.model.instance import InstanceState
@@ -68,6 +68,7 @@ def look(session: Session, timeout_s: float) -> None:
     """Poll every cloud, then ask the hosts whose last word is not fresh."""
     session.poll(timeout_s)
     session.read_hosts(min(timeout_s, HOSTS_S), FRESH_S)
+    session.store.apply_tunnels(tunnels.listed())
 
 
 def say_health(out: Output, healths: Iterable[Health], now: datetime) -> int:
@@ -275,7 +276,7 @@ def _gib(mib: int | None) -> str:
 def leftovers(run: Run) -> int:
     """What bills without a running instance: stopped disks, volumes, addresses."""
     with run.session() as session:
-        lists = ask.leftovers(session, POLL_S)
+        lists = session.leftovers(POLL_S)
         now = session.clock.now()
         items = [item for listing in lists for item in listing.items]
         if run.out.json:

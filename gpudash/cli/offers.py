@@ -12,7 +12,6 @@ from gpudash.cli.listing import POLL_S, say_problems
 from gpudash.cli.verb import USD, Run, Verb, pass_run
 from gpudash.clock import iso
 from gpudash.errors import UsageError
-from gpudash.fleet import ask
 from gpudash.model.offer import Offer, OfferFilter
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def offers(
         gpu=gpu, min_vram_gb=min_vram, gpus=gpus, max_price=max_price, region=region, account=account, spot=spot
     )
     with run.session([account] if account else None) as session:
-        lists = ask.offers(session, wanted, POLL_S)
+        lists = session.offers(wanted, POLL_S)
         found = sorted((item for listing in lists for item in listing.items if wanted.accepts(item)), key=by_price)
         now = session.clock.now()
         if run.out.json:

@@ -40,7 +40,7 @@ def ssh(run: Run, target: str, command: tuple[str, ...]) -> int:
     with run.session_for(target) as session:
         record = reachable(session, target)
         _vouch(session, record)
-        argv = ssh_argv(record.instance, command=command or None, state_dir=paths.state_dir())
+        argv = ssh_argv(record.instance, command=command[command[:1] == ("--",) :] or None, state_dir=paths.state_dir())
     os.execv(program, argv)  # noqa: S606 — the terminal, the signals and the exit code become ssh's own
 
 
