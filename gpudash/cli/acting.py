@@ -43,16 +43,21 @@ def target_of(run: Run, session: Session, target: str, change: Change, *, ask_ho
     return record
 
 
+def forbidden(run: Run, account: str) -> str | None:
+    """The option or setting that makes this run or that account read-only, or None."""
+    settings = run.config.accounts.get(account)
+    if settings is not None and settings.read_only:
+        return f"account {account} is read_only in config.toml"
+    return run.forbids()
+
+
 def forbid(run: Run, record: Record) -> None:
     """Refuse any change where this run or the account is read-only.
 
     Raises:
         Refused: with the setting or option that says so.
     """
-    reason = run.forbids()
-    account = run.config.accounts.get(record.key.account)
-    if reason is None and account is not None and account.read_only:
-        reason = f"account {account.name} is read_only in config.toml"
+    reason = forbidden(run, record.key.account)
     if reason:
         raise Refused(f"{record.instance.name or record.key}: {reason}; nothing was changed.")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpudash.cli import carry, jsonview, words
+from gpudash.cli.acting import forbidden
 from gpudash.cli.listing import POLL_S
 from gpudash.cli.offers import by_price, check_account
 from gpudash.cli.output import Output, can_ask
@@ -85,9 +86,8 @@ def launch(
     with run.session([wanted.account] if wanted.account else None) as session:
         offer = pick(session, wanted)
         run.out.subject = f"{offer.account}:"
-        reason = None if dry_run else session.actions.reason_against(Change.LAUNCH, None, offer.account)
-        if reason:
-            raise Refused(reason)
+        if not dry_run:
+            allow(run, session, offer.account)
         order = session.actions.plan_launch(
             offer,
             name=name,
@@ -106,6 +106,17 @@ def launch(
             confirm(run.out, order)
         operation = session.actions.launch(order)
         return carry.through(run, session, operation, timeout_s=0.0 if no_wait else timeout.total_seconds())
+
+
+def allow(run: Run, session: Session, account: str) -> None:
+    """Refuse a launch where nothing may be changed, or where the cloud has no such verb.
+
+    Raises:
+        Refused: with the reason.
+    """
+    reason = forbidden(run, account) or session.actions.reason_against(Change.LAUNCH, None, account)
+    if reason:
+        raise Refused(f"launch: {reason.rstrip('.')}; nothing was asked for.")
 
 
 def _lower(given: Decimal | None, settings: Decimal | None) -> Decimal | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gpudash.cli import jsonview, words
-from gpudash.cli.output import Output
+from gpudash.cli.output import Output, one_line
 from gpudash.cli.verb import DURATION, ID, Run, Verb, pass_run
 from gpudash.clock import iso
 from gpudash.errors import ExitCode
@@ -72,16 +72,21 @@ def look(session: Session, timeout_s: float) -> None:
 
 
 def say_health(out: Output, healths: Iterable[Health], now: datetime) -> int:
-    """A line for each provider that did not answer. Returns 5 where one did not, else 0."""
-    code = ExitCode.OK
+    """A line for each trouble of a provider; regions that share one share the line. Returns 5 where there is one."""
+    silent: dict[tuple[str, str, str], list[Health]] = {}
+    regions: dict[str, int] = {}
     for health in healths:
-        if health.state == "ok":
-            continue
-        what = f"{health.account} ({health.region})" if health.region else health.account
-        shown = f"shown as of {words.age(health.as_of, now)}" if health.as_of else "nothing is known of it"
-        out.talk(f"gpudash: {what} {health.state}: {health.error or 'no answer in time'}; {shown}.")
-        code = ExitCode.UNREACHABLE
-    return int(code)
+        regions[health.account] = regions.get(health.account, 0) + 1
+        if health.state != "ok" or health.error:
+            error = (health.error or "no answer in time").removeprefix(f"{health.account}: ").rstrip(".")
+            silent.setdefault((health.account, health.state, error), []).append(health)
+    for (account, state, error), group in silent.items():
+        names = ", ".join(health.region for health in group)
+        where = f" ({names})" if names and len(group) < regions[account] else ""
+        ages = [health.as_of for health in group if health.as_of]
+        seen = f"what is shown is from {words.age(min(ages), now)}" if ages else "it never answered"
+        out.talk(f"gpudash: {account}{where} {state}: {one_line(error)}; {seen}.")
+    return int(ExitCode.UNREACHABLE if silent else ExitCode.OK)
 
 
 def ordered(records: Iterable[Record], now: datetime) -> list[Record]:
@@ -172,8 +177,11 @@ def _ends(record: Record, now: datetime) -> str:
 def show(run: Run, target: str) -> int:
     """Everything known of one instance: state, money, guard, signals, GPUs, tunnels."""
     with run.session_for(target) as session:
-        look(session, POLL_S)
-        record = session.resolve(target)
+        session.poll(POLL_S)
+        key = session.resolve(target).key
+        session.read_hosts(HOSTS_S, 0.0, [key])
+        session.store.apply_tunnels(tunnels.listed())
+        record = session.record(key)
         now = session.clock.now()
         if run.out.json:
             run.out.document(

@@ -59,7 +59,7 @@ def test_cloud_that_does_not_answer(cli: Cli, fault: Callable[[str], None], name
     assert provider["state"] in {"stale", "error"}
     assert provider["error"]
     assert "sandbox" in answer.err
-    assert cli("ls").out.count("box") == 1
+    assert "running" in cli("ls").out
     before = cli.records()
     assert cli("launch", "--type", "1x-t4", "--yes").code == 5
     assert cli.records() == before
