@@ -19,7 +19,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from gpudash.fleet import endings, guarding, launch, leases, permissions
+from gpudash.fleet import endings, guarding, launch, leases, permissions, steps
 from gpudash.fleet.desk import SENT_AT, Desk
 from gpudash.fleet.pace import backoff_s
 from gpudash.fleet.record import ENDING_VERBS, Record
@@ -44,9 +44,20 @@ START_GRACE_S = 60.0
 LATE_LAUNCHES = 50
 """How many of the newest operations are searched for a launch that was given up and then appears."""
 
+
+def _advance_start(desk: Desk, operation: Operation) -> Operation:
+    return (
+        guarding.advance_rearm(desk, operation) if _is_rearming(operation) else endings.advance_start(desk, operation)
+    )
+
+
+def _is_rearming(operation: Operation) -> bool:
+    return operation.verb is Verb.START and steps.is_done(operation.steps, "running")
+
+
 _ADVANCE: dict[Verb, Callable[[Desk, Operation], Operation]] = {
     Verb.LAUNCH: launch.advance,
-    Verb.START: endings.advance_start,
+    Verb.START: _advance_start,
     Verb.EXTEND: leases.advance_extend,
     Verb.KEEPALIVE: leases.advance_keep_awake,
     Verb.PUSH: guarding.advance_push,
@@ -168,27 +179,41 @@ class Actions:
         """Take back an end that is still held."""
         return endings.cancel(self.desk, op_id)
 
+    def send_now(self, operation: Operation) -> Operation:
+        """An end that is still held goes out without waiting longer."""
+        with self.desk.hold(operation.id) as mine:
+            newest = self.desk.ledger.operation(operation.id)
+            if mine and newest is not None and newest.stage is Stage.INTENDED:
+                self.desk.save(newest, next_try_at=None)
+        return self.advance(self.desk.ledger.operation(operation.id) or operation)
+
     # -- carrying on ----------------------------------------------------------------------------------------------
 
     def is_due(self, operation: Operation) -> bool:
         """There is something to do for it now that `advance` would do."""
+        return self.looks_due(operation) and not (
+            operation.stage is Stage.INTENDED and self.desk.is_anothers(operation)
+        )
+
+    def looks_due(self, operation: Operation) -> bool:
+        """The same as far as the operation itself tells; touches no file, so the event loop may ask."""
         if not operation.stage.is_open or self.desk.read_only:
             return False
         if operation.next_try_at is not None and operation.next_try_at > self.desk.clock.now():
             return False
-        if operation.stage is Stage.INTENDED and self.desk.is_anothers(operation):
-            return False
         if operation.verb in ENDING_VERBS or operation.verb is Verb.START:
-            return operation.stage in {Stage.INTENDED, Stage.RETRYING}
+            return operation.stage in {Stage.INTENDED, Stage.RETRYING} or _is_rearming(operation)
         return operation.stage is not Stage.AMBIGUOUS
 
     def needs_host(self, operation: Operation) -> bool:
         """Its next step is on the instance itself and not at the cloud."""
         coming_up = operation.verb is Verb.LAUNCH and operation.stage is Stage.ACCEPTED
-        return coming_up or operation.verb in _ON_HOST
+        return coming_up or operation.verb in _ON_HOST or _is_rearming(operation)
 
     def advance(self, operation: Operation) -> Operation:
         """Do the next thing an open operation waits for, if it is due and nobody else is at it."""
+        if not self.is_due(operation):
+            return operation
         with self.desk.hold(operation.id) as mine:
             newest = self.desk.ledger.operation(operation.id) or operation
             if not mine or not self.is_due(newest):

@@ -13,7 +13,7 @@ from gpudash.fleet.desk import SENT_AT, Desk, with_params
 from gpudash.fleet.outcome import ERROR
 from gpudash.fleet.pace import backoff_s
 from gpudash.fleet.record import ENDING_VERBS, Record
-from gpudash.fleet.settle import STARTED_AT_SEEN, close_superseded
+from gpudash.fleet.settle import REARM, STARTED_AT_SEEN, close_superseded
 from gpudash.model.capability import Verb
 from gpudash.model.instance import InstanceKey
 from gpudash.model.operation import Operation, Stage
@@ -85,13 +85,15 @@ def intend_start(desk: Desk, key: InstanceKey) -> Operation:
         if open_one.verb is Verb.TERMINATE and open_one.stage is not Stage.INTENDED:
             raise Refused(f"{record.instance.name} is being terminated; what was sent cannot be taken back.")
     _supersede(desk, key, "a start was asked for")
+    rearm = record.instance.managed and record.wanted is not None and record.wanted.limits_anything
     return desk.begin(
         Verb.START,
         (key.account, key.region),
         f"asked to start {record.instance.name}",
         key=key,
         name=record.instance.name,
-        steps=steps.begin(steps.SHORT),
+        steps=steps.begin(("asked", "running", "armed") if rearm else steps.SHORT),
+        params={REARM: True} if rearm else None,
     )
 
 
@@ -128,7 +130,7 @@ def advance_end(desk: Desk, operation: Operation) -> Operation:
 
 
 def advance_start(desk: Desk, operation: Operation) -> Operation:
-    """Send a start once; what comes of it the listings tell."""
+    """Send a start once; that it runs again the listings tell. Its guard is `guarding.advance_rearm`'s business."""
     if operation.stage is not Stage.INTENDED:
         return operation
     if SENT_AT in operation.params:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from gpudash.clock import iso
 from gpudash.errors import HostError, ProviderError, Refused
 from gpudash.fleet import permissions, steps
-from gpudash.fleet.daemons import ask
+from gpudash.fleet.daemons import ask, client
 from gpudash.fleet.desk import SENT_AT, Desk, with_params
 from gpudash.fleet.endings import fail, known
 from gpudash.fleet.limits import default_policy
 from gpudash.fleet.pace import backoff_s
 from gpudash.fleet.policytags import merged, tags_for, whole
-from gpudash.fleet.record import Record
+from gpudash.fleet.record import Record, is_reachable
 from gpudash.ledger import codec
 from gpudash.model.capability import Verb
 from gpudash.model.duration import format_duration
@@ -37,6 +37,8 @@ READ_BACK_S = 8.0
 """How long a new daemon has to answer with the policy it was given."""
 READ_BACK_EVERY_S = 0.1
 CONFIG_SCHEMA = 1
+REARM_FIRST_S, REARM_MOST_S = 1.0, 30.0
+LINK_PATIENCE_S = 8.0
 TAGS_FIRST_S, TAGS_MOST_S = 5.0, 300.0
 
 
@@ -129,6 +131,36 @@ def advance_push(desk: Desk, operation: Operation) -> Operation:
     return desk.save(operation, stage=Stage.PROVED, detail=armed.detail, steps=done)
 
 
+def advance_rearm(desk: Desk, operation: Operation) -> Operation:
+    """An instance of ours that was started again: its daemon answers with its policy, or is pushed anew."""
+    assert operation.key is not None
+    record = desk.record(operation.key)
+    if record is None or not is_reachable(record):
+        return operation
+    operation = desk.save(operation, attempts=operation.attempts + 1, next_try_at=None)
+    wanted = merged(desk.ledger.policies().get(record.key), record.instance.tag_policy) or Policy()
+    try:
+        status = ask(client(desk, record, LINK_PATIENCE_S))
+        if status is None or not same_limits(wanted, status.policy) or not status.enforcing:
+            armed = arm(desk, record, wanted, config_of(desk, record))
+        else:
+            armed = Armed(wanted, status.version, None)
+    except (HostError, ProviderError, Refused) as exc:
+        return _rearm_later(desk, operation, f"running, but not guarded yet: {exc}")
+    if armed.problem is not None:
+        return _rearm_later(desk, operation, f"running, but {armed.problem}")
+    lease, late = armed.policy.lease_deadline, ""
+    if lease is not None and lease <= desk.clock.now():
+        late = "; its lease is over, so the host ends in a few minutes unless it is extended"
+    done = steps.all_done(operation.steps, desk.clock.now())
+    return desk.save(operation, stage=Stage.PROVED, detail=f"running; {armed.detail}{late}", steps=done)
+
+
+def _rearm_later(desk: Desk, operation: Operation, detail: str) -> Operation:
+    wait = backoff_s(operation.attempts, first_s=REARM_FIRST_S, most_s=REARM_MOST_S)
+    return desk.save(operation, detail=detail, next_try_at=desk.pace.after(wait))
+
+
 def advance_adopt(desk: Desk, operation: Operation) -> Operation:
     """Write it down here, then at the cloud; tags that cannot be written are tried again."""
     key = operation.key
@@ -158,14 +190,14 @@ def arm(desk: Desk, record: Record, wanted: Policy, config: Mapping[str, object]
     from gpudash.hosts.push import push
 
     link = desk.hosts().link(record.instance)
-    client = desk.daemons.of(link)
-    before = ask(client)
+    daemon = desk.daemons.of(link)
+    before = ask(daemon)
     policy = next_policy(wanted, before.policy if before else None)
     status: HostStatus | None = None
     version = ""
     for _ in range(2):
         version = push(link, {**config, "policy": policy_json(policy)}).version
-        status = _read_back(desk, client, policy)
+        status = _read_back(desk, daemon, policy)
         if status is not None and same_limits(policy, status.policy):
             break
         if status is not None:
@@ -240,11 +272,11 @@ def _take_charge(desk: Desk, record: Record) -> Policy:
     return policy
 
 
-def _read_back(desk: Desk, client: StatusClient, policy: Policy) -> HostStatus | None:
+def _read_back(desk: Desk, daemon: StatusClient, policy: Policy) -> HostStatus | None:
     """The daemon's answer once it has the policy, or its last one when it does not take it."""
     until = desk.clock.monotonic() + READ_BACK_S
     while True:
-        status = ask(client)
+        status = ask(daemon)
         if status is not None and (same_limits(policy, status.policy) or status.policy.revision > policy.revision):
             return status
         if desk.clock.monotonic() >= until:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from gpudash.errors import HostError, Refused
+from gpudash.errors import HostError, Refused, StatusdError
 from gpudash.fleet.daemons import client
 from gpudash.fleet.desk import Desk
 from gpudash.fleet.policytags import merged
@@ -36,6 +36,8 @@ class HostReading:
     status: HostStatus | None = None
     body: Mapping[str, Any] | None = None
     problem: str | None = None
+    is_gone: bool = False
+    """The host was reached, and no daemon runs there."""
 
 
 def is_asked(record: Record, *, linked: bool = False) -> bool:
@@ -59,7 +61,8 @@ def read_host(desk: Desk, record: Record, patience_s: float = LINK_PATIENCE_S) -
         body = client(desk, record, patience_s).status()
         return HostReading(record.key, desk.clock.now(), parse_status(body), body)
     except (HostError, Refused) as exc:
-        return HostReading(record.key, desk.clock.now(), problem=str(exc))
+        gone = isinstance(exc, StatusdError)
+        return HostReading(record.key, desk.clock.now(), problem=str(exc), is_gone=gone)
     except ValueError as exc:
         return HostReading(record.key, desk.clock.now(), problem=f"statusd answers nonsense: {exc}")
 

@@ -16,10 +16,9 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gpudash import paths
 from gpudash.errors import HostError, LinkDown, NoService, Refused
 from gpudash.fleet.record import Record, is_reachable
-from gpudash.fleet.tunnels import listed
+from gpudash.fleet.tunnels import listed, open_one
 from gpudash.model.instance import InstanceKey, InstanceState
 from gpudash.model.operation import Operation
 from gpudash.model.tunnel import Tunnel, TunnelState
@@ -173,14 +172,12 @@ def _problem_of(connection: http.client.HTTPConnection, path: str) -> str | None
 
 def _tunnel(session: Session, record: Record, remote: int) -> Tunnel:
     """A forward that outlives this call: one that is there, else the dashboard's own, else a supervisor's."""
-    for tunnel in listed():
+    for tunnel in listed(session.tunnels_dir):
         same = (tunnel.account, tunnel.instance_id, tunnel.remote) == (record.key.account, record.key.id, remote)
         if same and tunnel.owner in {"dashboard", "supervisor"} and tunnel.state in _ALIVE:
             return tunnel
     if session.actor == "dashboard":
-        from gpudash.fleet.tunnels import open_one
-
         return open_one(session, record, remote)
     from gpudash.hosts.supervisor import spawn
 
-    return spawn(record.instance, [(remote, None)], state_dir=paths.state_dir())[0]
+    return spawn(record.instance, [(remote, None)], state_dir=session.state_dir)[0]

@@ -37,6 +37,8 @@ class Record:
     """When `status` came, by our clock."""
     status_problem: str | None = None
     """Why the last attempt to ask the host failed; None after a good answer."""
+    daemon_gone: bool = False
+    """The last attempt got through to the host and found no daemon running there."""
     accrual: Accrual = NOTHING_SPENT
     tunnels: tuple[Tunnel, ...] = ()
     operation: Operation | None = None
@@ -64,7 +66,10 @@ class Record:
 
     def guard(self, now: datetime) -> GuardVerdict | None:
         """Whether anything will end it, and whether that is proved."""
-        return judge(self.instance, self.wanted, self.status, self.status_at, now, self.fresh_for)
+        verdict = judge(self.instance, self.wanted, self.status, self.status_at, now, self.fresh_for)
+        if self.daemon_gone and verdict is not None and self.status is not None:
+            return GuardVerdict(GuardLevel.NONE, self.status_problem or "statusd does not run there any more")
+        return verdict
 
     def is_unguarded(self, now: datetime) -> bool:
         """It bills and nothing is proved to end it."""

@@ -70,6 +70,8 @@ class Session:
         self.pace = desk.pace
         self.ledger = desk.ledger
         self.providers = desk.accounts
+        self.state_dir = paths.state_dir()
+        self.tunnels_dir = paths.tunnels_dir()
         self.read_only = desk.read_only
         self.actor = desk.actor
         self.accounts: tuple[str, ...] = tuple(desk.accounts)
@@ -148,7 +150,7 @@ class Session:
             if self._hosts is None:
                 from gpudash.hosts import Hosts
 
-                self._hosts = Hosts(paths.state_dir(), self.clock, owner=self.actor, on_change=self._host_changed)
+                self._hosts = Hosts(self.state_dir, self.clock, owner=self.actor, on_change=self._host_changed)
             return self._hosts
 
     @property
@@ -304,12 +306,17 @@ class Session:
 
     def take_reading(self, reading: HostReading) -> ChangeSet:
         """Put a host's answer into store and ledger."""
-        change = self.store.apply_status(reading.key, reading.status, reading.at, reading.problem)
+        change = self.show_reading(reading)
         self.save_reading(reading)
         record = self.store.records.get(reading.key)
         if record is not None and reading.status is not None and self.learn(record):
             change |= self.store.apply_policies(self.ledger.policies(), self.ledger.adopted())
         return change
+
+    def show_reading(self, reading: HostReading) -> ChangeSet:
+        """Put a host's answer into the store only."""
+        at, problem = reading.at, reading.problem
+        return self.store.apply_status(reading.key, reading.status, at, problem, is_gone=reading.is_gone)
 
     def save_reading(self, reading: HostReading) -> None:
         """Keep an answer for commands that ask no host: now and then, and whenever the host enforces something else."""

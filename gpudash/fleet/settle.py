@@ -23,6 +23,9 @@ ABSENT_SINCE = "absent_since"
 STARTED_AT_SEEN = "started_at_seen"
 """Parameter of an end: the instance's last start when the end was asked for."""
 
+REARM = "rearm"
+"""Parameter of a start: the instance has limits, so it is not done before its guard is back."""
+
 _GOAL = {
     Verb.STOP: {InstanceState.STOPPED, InstanceState.HIBERNATED},
     Verb.HIBERNATE: {InstanceState.STOPPED, InstanceState.HIBERNATED},
@@ -179,7 +182,7 @@ def _settle_start(operation: Operation, evidence: Evidence, sent_at: datetime) -
         return _fail(looked.operation, "the instance is gone") if looked.is_proved else looked.operation
     operation = _present(operation)
     if found.state is InstanceState.RUNNING:
-        return _prove(operation, f"the cloud says {found.provider_state or found.state.value}")
+        return _running_again(operation, f"the cloud says {found.provider_state or found.state.value}")
     if found.state.is_terminal or found.state is InstanceState.ERROR:
         return _fail(operation, f"the cloud says {found.provider_state or found.state.value}")
     if found.state in _COMING:
@@ -187,6 +190,16 @@ def _settle_start(operation: Operation, evidence: Evidence, sent_at: datetime) -
     if evidence.asked_at - sent_at < evidence.start_grace:
         return operation
     return _fail(operation, f"asked, but it is still {found.provider_state or found.state.value}")
+
+
+def _running_again(operation: Operation, detail: str) -> Operation:
+    """Proved for a stranger; one of ours still has to show that its guard came back."""
+    if not operation.params.get(REARM):
+        return _prove(operation, detail)
+    if steps.is_done(operation.steps, "running"):
+        return operation
+    progress = steps.at(operation.steps, "armed")
+    return replace(operation, stage=Stage.ACCEPTED, detail=f"{detail}; looking for its guard", steps=progress)
 
 
 def _settle_on_host(operation: Operation, evidence: Evidence) -> Operation:

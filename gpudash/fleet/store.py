@@ -157,18 +157,28 @@ class FleetStore:
     # -- news from hosts, tunnels and the ledger ----------------------------------------------------------------
 
     def apply_status(
-        self, key: InstanceKey, status: HostStatus | None, at: datetime, problem: str | None = None
+        self,
+        key: InstanceKey,
+        status: HostStatus | None,
+        at: datetime,
+        problem: str | None = None,
+        *,
+        is_gone: bool = False,
     ) -> ChangeSet:
-        """An answer of the host's daemon, or None and why there was none. The last good answer stays, with its age."""
+        """An answer of the host's daemon, or None and why there was none. The last good answer stays, with its age.
+
+        `is_gone`: the host was reached and no daemon runs there; a link that is down says nothing of the kind.
+        """
         record = self.records.get(key)
         if record is None:
             return ChangeSet()
         if status is None:
-            return self._put(replace(record, status_problem=problem))
+            gone = is_gone or record.daemon_gone
+            return self._put(replace(record, status_problem=problem, daemon_gone=gone))
         if record.status_at is not None and at < record.status_at:
             return ChangeSet()
         ring = (*record.utilisation, status.gpu_util_pct)[-SPARKLINE_LENGTH:]
-        record = replace(record, status=status, status_at=at, status_problem=None, utilisation=ring)
+        record = replace(record, status=status, status_at=at, status_problem=None, daemon_gone=False, utilisation=ring)
         return self._put(self._with_policy(record))
 
     def apply_tunnels(self, tunnels: Iterable[Tunnel]) -> ChangeSet:

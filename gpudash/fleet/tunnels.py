@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpudash import paths
 from gpudash.errors import HostError, PortBusy, Refused
 from gpudash.fleet.record import Record, is_reachable
+from gpudash.hosts.tunnels import CloseRequest, close_tunnels, list_tunnels
 from gpudash.model.instance import InstanceKey
 from gpudash.model.tunnel import Tunnel
 
@@ -46,8 +47,6 @@ def open_one(session: Session, record: Record, remote: int, local: int | None = 
 
 def close_some(session: Session, key: InstanceKey, remotes: Iterable[int] | None = None) -> None:
     """End forwards of an instance for good, whichever process holds them. None means all of it."""
-    from gpudash.hosts.tunnels import CloseRequest, close_tunnels
-
     wanted = [w.remote for w in session.ledger.wanted_tunnels() if w.key == key]
     chosen: list[int | None] | None = None if remotes is None else list(remotes)
     for remote in wanted:
@@ -59,7 +58,7 @@ def close_some(session: Session, key: InstanceKey, remotes: Iterable[int] | None
             forward.close()
     requests = [CloseRequest(key.account, key.id, remote) for remote in chosen or [None]]
     for request in requests:
-        close_tunnels(paths.tunnels_dir(), request, timeout=CLOSE_S)
+        close_tunnels(session.tunnels_dir, request, timeout=CLOSE_S)
 
 
 def toggle(session: Session, record: Record) -> bool:
@@ -72,7 +71,9 @@ def toggle(session: Session, record: Record) -> bool:
         HostError: none could be opened.
     """
     mine = [
-        tunnel for tunnel in listed() if (tunnel.account, tunnel.instance_id) == (record.key.account, record.key.id)
+        tunnel
+        for tunnel in listed(session.tunnels_dir)
+        if (tunnel.account, tunnel.instance_id) == (record.key.account, record.key.id)
     ]
     if mine:
         session.last_tunnels[record.key] = [(tunnel.remote, tunnel.local) for tunnel in mine]
@@ -94,18 +95,20 @@ def toggle(session: Session, record: Record) -> bool:
 
 def restore(session: Session, record: Record) -> None:
     """Bring back what was up when the dashboard was left, on the ports it had."""
-    held = {t.remote for t in listed() if (t.account, t.instance_id) == (record.key.account, record.key.id)}
+    held = {
+        t.remote
+        for t in listed(session.tunnels_dir)
+        if (t.account, t.instance_id) == (record.key.account, record.key.id)
+    }
     for wanted in session.ledger.wanted_tunnels():
         if wanted.key == record.key and wanted.remote not in held:
             with contextlib.suppress(HostError):
                 open_one(session, record, wanted.remote)
 
 
-def listed() -> list[Tunnel]:
+def listed(folder: Path) -> list[Tunnel]:
     """Every forward on this machine, whoever holds it."""
-    from gpudash.hosts.tunnels import list_tunnels
-
-    return list_tunnels(paths.tunnels_dir())
+    return list_tunnels(folder)
 
 
 def _open_like_before(session: Session, record: Record, remote: int, local: int | None) -> None:

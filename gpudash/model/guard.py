@@ -58,6 +58,8 @@ def judge(
         if wanted is None or not wanted.limits_anything:
             return GuardVerdict(GuardLevel.NONE, "no statusd, no deadline; press p to push it")
         return GuardVerdict(GuardLevel.NONE, "statusd never answered; press p to push it")
+    if instance.started_at is not None and seen_at < instance.started_at:
+        return GuardVerdict(GuardLevel.DEGRADED, "statusd was not seen since the last start")
     age = now - seen_at
     if not status.policy.limits_anything:
         return GuardVerdict(GuardLevel.NONE, "statusd runs without a lease or idle timeout; press + to set a lease")
