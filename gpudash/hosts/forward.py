@@ -32,6 +32,9 @@ BACKLOG = 128
 CHUNK = 1 << 16
 """Bytes moved at once."""
 
+MOST_VISITS = 512
+"""Connections through one forward at a time; more are turned away, so that a loop or a flood ends somewhere."""
+
 
 class Acceptor:
     """Waits for connections on any number of listeners in one thread, which lives only while there are any.
@@ -168,7 +171,7 @@ class Forward:
         self._was_up = False
         self.remote = remote
         """Port on the host."""
-        self._listener = _listen(remote, local)
+        self._listener = _listen(remote, local, may_be_same=not _is_here(link))
         self.local: int = self._listener.getsockname()[1]
         """Port on 127.0.0.1."""
         acceptor.add(self._listener, self._accepted)
@@ -282,7 +285,7 @@ class Forward:
         visit = _Visit(sock)
         thread = threading.Thread(target=self._serve, args=(visit,), name=f"visit-{self.local}", daemon=True)
         with self._lock:
-            if self._closed:
+            if self._closed or len(self._visits) >= MOST_VISITS:
                 sock.close()
                 return
             self._visits.add(visit)
@@ -323,10 +326,17 @@ class Forward:
             self._threads.discard(thread)
 
 
-def _listen(remote: int, local: int | None) -> socket.socket:
+def _is_here(link: Link) -> bool:
+    """The instance is this machine, as with the sandbox: its ports are ours."""
+    host = link.address.host if link.address else ""
+    return host in {"localhost", "::1"} or host.startswith("127.")
+
+
+def _listen(remote: int, local: int | None, *, may_be_same: bool) -> socket.socket:
     if local is None:
+        # The same number on the same machine would lead the forward back into itself.
         try:
-            return _bind(remote if remote >= 1024 else 0)
+            return _bind(remote if may_be_same and remote >= 1024 else 0)
         except OSError:
             return _bind(0)
     try:

@@ -72,6 +72,7 @@ class Install:
     def run(self) -> None:
         """All of it."""
         if self.order["verb"] == "back":
+            self.report["touched"] = True
             self.put_back(self.order["before"], self.order["config_before"])
             self.report["ok"] = True
             return
@@ -127,6 +128,7 @@ class Install:
         """Stop the old, start the new; on any trouble the old again."""
         self.stop(self.path("releases", before) if before else self.release)
         self.report["touched"] = True
+        self.keep_state()
         try:
             write(self.path("config.json"), self.order["config"].encode())
             self.point(self.order["release"])
@@ -136,10 +138,19 @@ class Install:
             self.put_back(before, config_before)
             raise Failed(str(exc)) from None
 
+    def keep_state(self) -> None:
+        """What the old build knew. A build that is taken back may have moved deadlines, or spoilt them."""
+        state = read(self.path("state.json"))
+        if state is not None:
+            write(self.path("state.before"), state.encode())
+        elif os.path.exists(self.path("state.before")):
+            os.unlink(self.path("state.before"))
+
     def put_back(self, before: str | None, config_before: str | None) -> None:
         """What ran before runs again; where nothing ran, nothing does."""
-        if self.is_running():
-            self.stop(self.release)
+        self.stop(self.release)
+        if os.path.exists(self.path("state.before")):
+            os.replace(self.path("state.before"), self.path("state.json"))
         if config_before is not None:
             write(self.path("config.json"), config_before.encode())
         if before is None:
@@ -192,16 +203,26 @@ class Install:
     def await_run(self, build: str | None) -> Json:
         """What run.json says once it is there; ends early when the process is gone."""
         until, missed = time.monotonic() + PATIENCE_S, 0
-        while time.monotonic() < until:
+        while time.monotonic() < until and missed < 3:
             is_running = self.is_running()
             run: Json = json.loads(read(self.path("run.json")) or "{}")
-            if is_running and run.get("port") and build in (None, run.get("build")):
+            # A killed daemon leaves its run.json behind; only the one that holds the lock wrote this.
+            if is_running and run.get("port") and str(run.get("pid")) == (read(self.path("lock")) or "").strip():
+                if build not in (None, run.get("build")):
+                    raise Failed(f"it says that it is build {run.get('build')}, not {build}")
                 return run
-            missed += not is_running
-            if missed > 10:
-                raise Failed(f"it ended right after its start{self.last_words()}")
-            threading.Event().wait(0.03)
+            missed += not is_running and self.has_ended()
+            threading.Event().wait(0.05)
+        if missed:
+            raise Failed(f"it ended right after its start{self.last_words()}")
         raise Failed(f"it did not say within {PATIENCE_S:.0f} s that it serves{self.last_words()}")
+
+    def has_ended(self) -> bool:
+        """Whether nobody tries to run it any more, or only again and again."""
+        if self.order["unit"] is None:
+            return True
+        asked = subprocess.run(["systemctl", "is-active", UNIT], stdout=subprocess.DEVNULL, check=False)
+        return asked.returncode != 0
 
     def is_running(self) -> bool:
         """Whether a statusd of this home lives: it holds its lock for life."""

@@ -49,15 +49,14 @@ print(json.dumps(dict(
     config=digest("config.json"), token=bool(read("token")), releases=releases)))
 """
 
-SCRIPT = f"""\
-look='{_LOOK}'
-for python in {" ".join(PYTHONS)}; do
+_SCRIPT = """\
+look='{look}'
+for python in {pythons}; do
   command -v "$python" >/dev/null 2>&1 || continue
   "$python" -I -S -c "$look" </dev/null 2>/dev/null && exit 0
 done
 exit 7
 """
-"""For ``sh -s``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,8 @@ def probe(link: Link, *, timeout: float = 20.0) -> Sight:
         PushFailed: it has no Python 3.8 or later, or does not run commands as a host does.
         LinkDown: no connection.
     """
-    found = link.exec("sh -s", timeout=timeout, stdin=SCRIPT.encode())
+    script = _SCRIPT.format(look=_LOOK, pythons=" ".join(PYTHONS))
+    found = link.exec("sh -s", timeout=timeout, stdin=script.encode())
     if found.exit_status == 7:
         raise PushFailed(f"{link.name} has no Python 3.8 or later.", hint="Install python3 there and push again.")
     try:

@@ -1,8 +1,9 @@
 """``python -m gpudash.hosts.supervisor``: a process of its own that holds forwards of one instance.
 
-`gpudash tunnel --detach` leaves one behind. It reads what to hold from stdin (JSON, never argv), has a session of its own so
-that it outlives the terminal, and ends by itself: when the last of its forwards is closed (`tunnels.close_tunnels`), when
-it is told to (SIGTERM), or when the instance has not been reached for `GONE_AFTER_S`. Nothing of it is left then.
+`gpudash tunnel --detach` leaves one behind. It reads what to hold from stdin (JSON, never argv), has a session of its
+own so that it outlives the terminal, and ends by itself: when the last of its forwards is closed
+(`tunnels.close_tunnels`), when it is told to (SIGTERM), or when the instance has not been reached for `GONE_AFTER_S`.
+Nothing of it is left then.
 """
 
 from __future__ import annotations
@@ -21,14 +22,13 @@ from typing import Any
 from gpudash.clock import Clock, SystemClock
 from gpudash.errors import GpudashError, HostError
 from gpudash.hosts.hosts import Hosts
-from gpudash.hosts.link import Link
 from gpudash.hosts.states import LinkState
 from gpudash.hosts.tunnels import list_tunnels
 from gpudash.model.instance import Instance, InstanceKey, InstanceState, SshAddress
 from gpudash.model.tunnel import Tunnel, TunnelState
 
 GONE_AFTER_S = 900.0
-"""An instance that could not be reached for this long counts as gone. A terminated one is closed by whoever proves it."""
+"""An instance out of reach for this long counts as gone. Whoever proves it terminated closes the forwards at once."""
 
 START_S = 10.0
 """For the new process to open its ports."""
@@ -185,8 +185,6 @@ def main() -> None:
         sys.stderr.write(f"{exc}\n")
         raise SystemExit(int(exc.exit_code)) from exc
 
-
-__all__ = ["GONE_AFTER_S", "Link", "Wanted", "hold", "is_settled", "main", "spawn"]
 
 if __name__ == "__main__":
     main()

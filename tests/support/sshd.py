@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -49,7 +49,13 @@ def make_key(path: Path, kind: str = "ed25519", passphrase: str = "") -> Path:
 class Sshd:
     """One server. Start, kill, freeze and thaw it as a test needs; leaving the context ends it."""
 
-    def __init__(self, folder: Path, *options: str, key_kinds: tuple[str, ...] = ("ed25519",)) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        key_kinds: tuple[str, ...] = ("ed25519",),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         self.home = folder / "host-home"
         self.home.mkdir(parents=True)
@@ -59,6 +65,7 @@ class Sshd:
         self._authorized = folder / "authorized_keys"
         self._authorized.write_text((folder / "user.pub").read_text())
         self._options = list(options)
+        self._environment = {"HOME": str(self.home), **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Sshd:
@@ -109,7 +116,7 @@ class Sshd:
             "PermitRootLogin yes",
             "MaxStartups 100",
             "PrintMotd no",
-            f"SetEnv HOME={self.home}",
+            "SetEnv " + " ".join(f"{name}={value}" for name, value in self._environment.items()),
             *self._options,
             *(
                 []
@@ -142,10 +149,11 @@ class Sshd:
         return found
 
     def cut(self) -> None:
-        """Kill what serves connections; new ones are still taken."""
+        """Kill what serves connections, but no command that runs for them; new connections are still taken."""
         for pid in self.pids()[1:]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+                if Path(f"/proc/{pid}/comm").read_text().startswith("sshd"):
+                    os.kill(pid, signal.SIGKILL)
 
     def freeze(self) -> None:
         """Stop it and its children as a stalled machine would: connections stay open and silent."""
