@@ -105,7 +105,7 @@ def already(run: Run, session: Session, record: Record, change: Change) -> int:
 def _say(
     run: Run, session: Session, change: Change, account: str, key: InstanceKey | None, code: ExitCode, detail: str
 ) -> int:
-    session.store.apply_tunnels(tunnels.listed())
+    session.store.apply_tunnels(tunnels.listed(session.tunnels_dir))
     record, now = find(session, key), session.clock.now()
     if run.out.json:
         run.out.document(

@@ -84,20 +84,19 @@ def _config_file(config: Config | None) -> dict[str, Any]:
 
 def _accounts(config: Config, findings: list[str]) -> list[dict[str, Any]]:
     """Each account, whether there is an adapter for its cloud, and whether its key can be had."""
+    from gpudash.config import credential
     from gpudash.providers import registry
 
     selected = {account.name for account in config.selected()}
     found = []
     for account in config.accounts.values():
-        adapter = account.provider in registry.names()
-        problem = None if adapter else f"no adapter for {account.provider} in this version"
-        if adapter and account.credential_source:
-            from gpudash.config import credential
-
+        problems = [] if account.provider in registry.names() else [f"no adapter for {account.provider} here"]
+        if account.credential_source:
             try:
                 credential(account)
             except GpudashError as exc:
-                problem = str(exc)
+                problems.append(str(exc))
+        problem = "; ".join(problems) or None
         if problem:
             findings.append(f"account {account.name}: {problem}")
         found.append(

@@ -68,7 +68,7 @@ def look(session: Session, timeout_s: float) -> None:
     """Poll every cloud, then ask the hosts whose last word is not fresh."""
     session.poll(timeout_s)
     session.read_hosts(min(timeout_s, HOSTS_S), FRESH_S)
-    session.store.apply_tunnels(tunnels.listed())
+    session.store.apply_tunnels(tunnels.listed(session.tunnels_dir))
 
 
 def say_health(out: Output, healths: Iterable[Health], now: datetime) -> int:
@@ -180,7 +180,7 @@ def show(run: Run, target: str) -> int:
         session.poll(POLL_S)
         key = session.resolve(target).key
         session.read_hosts(HOSTS_S, 0.0, [key])
-        session.store.apply_tunnels(tunnels.listed())
+        session.store.apply_tunnels(tunnels.listed(session.tunnels_dir))
         record = session.record(key)
         now = session.clock.now()
         if run.out.json:

@@ -47,7 +47,7 @@ def ready(run: Run, target: str, timeout: timedelta, port: int | None, health: s
             if session.clock.monotonic() < deadline:
                 raise
             detail = exc.text
-        session.store.apply_tunnels(tunnels.listed())
+        session.store.apply_tunnels(tunnels.listed(session.tunnels_dir))
         if run.out.json:
             now, known = session.clock.now(), carry.find(session, key)
             body = jsonview.answer(

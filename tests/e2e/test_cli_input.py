@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -15,9 +13,9 @@ from tests.support.cli import Cli
 
 
 @pytest.fixture
-def cli(tmp_path: Path) -> Cli:
+def cli(tmp_path_factory: pytest.TempPathFactory) -> Cli:
     """A fresh home in which nothing runs."""
-    return Cli(tmp_path / "cli")
+    return Cli(tmp_path_factory.mktemp("input"))
 
 
 @pytest.fixture(scope="module")
@@ -126,13 +124,12 @@ def test_bad_settings_name_file_and_field(cli: Cli, text: str, said: str) -> Non
     assert any(said in problem for problem in doctor.doc["problems"])
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not hasattr(os, "geteuid"), reason="needs file modes")
 def test_world_readable_key_file_is_refused(cli: Cli) -> None:
     """A key that others can read is not used, and the line says what to do."""
     key = cli.home / "key"
     key.write_text("secret-key-value")
     key.chmod(0o644)
-    cli.config(f"[accounts.sandbox]\napi_key_file = '{key}'\n")
+    cli.config(f"[accounts.lambda]\napi_key_file = '{key}'\n")
     answer = cli("doctor", "--json")
     assert answer.code in {1, 2}
     assert any("chmod 600" in problem for problem in answer.doc["problems"])

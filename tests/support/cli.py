@@ -31,7 +31,10 @@ class Answer:
 
 
 class Cli:
-    """Runs ``gpudash …`` in one home. Call it with the words of a command."""
+    """Runs ``gpudash …`` in one home. Call it with the words of a command.
+
+    Homes beside each other share compiled modules, as they would once installed.
+    """
 
     def __init__(self, home: Path) -> None:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -50,9 +53,11 @@ class Cli:
             "XDG_STATE_HOME": str(home / "state"),
             "XDG_CACHE_HOME": str(home / "cache"),
             "PYTHONPATH": str(ROOT),
+            "PYTHONPYCACHEPREFIX": str(home.parent / "bytecode"),
             "PATH": f"{bin_folder}:{os.environ['PATH']}",
             "TZ": "UTC",
         }
+        self.env.pop("PYTHONDONTWRITEBYTECODE", None)
 
     def __call__(
         self, *words: str, stdin: str = "", timeout: float = 60.0, env: Mapping[str, str] | None = None
