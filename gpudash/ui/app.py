@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import tzinfo
@@ -33,6 +34,8 @@ BEAT_S = 1.0
 """One tick a second; everything that lives with the clock is drawn from it."""
 GATHER_S = 0.04
 """Change sets that come within this time are drawn together."""
+QUIT_S = 2.5
+"""How long leaving waits for what is on its way."""
 LEAST_SIZE = (60, 14)
 """Below this a terminal gets a word instead of a screen."""
 
@@ -55,6 +58,8 @@ class Options:
     ledger_notice: str | None = None
     frame_saver: Callable[[App[int]], None] | None = None
     """Keeps the last frame for the next start."""
+    terminal_before: list[Any] | None = None
+    """The terminal's settings before the early frame; what a shell and the end of the program get back."""
 
 
 class GpudashApp(App[int], inherit_bindings=False):
@@ -72,6 +77,8 @@ class GpudashApp(App[int], inherit_bindings=False):
         self.fleet = fleet
         self.options = options or Options()
         self.announcer = Announcer(self)
+        self.crash: BaseException | None = None
+        """What ended the app against its will."""
         self.scene = self._scene_now()
         self._leave = asyncio.Event()
         self._gathered = ChangeSet()
@@ -88,6 +95,9 @@ class GpudashApp(App[int], inherit_bindings=False):
 
     def on_ready(self) -> None:
         """The first frame stands; now the fleet may begin to ask."""
+        if self.options.terminal_before is not None and hasattr(self._driver, "attrs_before"):
+            self._driver.attrs_before = self.options.terminal_before  # type: ignore[union-attr]
+        self._heed_signals()
         self.run_worker(self._run_fleet(), name="fleet", group="fleet", exit_on_error=True)
         self.set_timer(1.0 - self.scene.now.microsecond / 1e6 if self.scene.speed == 1 else BEAT_S, self._first_beat)
         self.app_resume_signal.subscribe(self, lambda _: self.repaint_all())
@@ -109,15 +119,34 @@ class GpudashApp(App[int], inherit_bindings=False):
                 stack.callback(preparing.cancel)
             await self._leave.wait()
 
+    def _heed_signals(self) -> None:
+        """SIGTERM and SIGHUP leave like q does, so that the terminal is left clean."""
+        loop = asyncio.get_running_loop()
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and not self.is_headless:
+                loop.add_signal_handler(number, lambda code=128 + int(number): self._leave_with(code))
+
+    def _leave_with(self, code: int) -> None:
+        self._leaving = asyncio.create_task(self._quit(code))
+
+    def _fatal_error(self) -> None:
+        # Textual would print the traceback with local variables, which may hold what must not be on a screen.
+        self.crash = self._exception
+        self._close_messages_no_wait()
+
     async def action_quit(self) -> None:
-        """Let go of the fleet, a second at most, and leave."""
+        """Let go of the fleet, a moment at most, and leave."""
+        await self._quit(0)
+
+    async def _quit(self, code: int) -> None:
         self._leave.set()
         if self.options.frame_saver is not None:
             self.options.frame_saver(self)
         workers = [worker for worker in self.workers if worker.group == "fleet"]
         with contextlib.suppress(Exception):
-            await asyncio.wait_for(self.workers.wait_for_complete(workers), 1.0)
-        self.exit(0)
+            await asyncio.wait_for(self.workers.wait_for_complete(workers), QUIT_S)
+        self.exit(code)
 
     # -- beats and changes --------------------------------------------------------------------------------------
 

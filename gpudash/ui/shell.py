@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -12,12 +11,10 @@ from typing import TYPE_CHECKING
 
 from textual.app import SuspendNotSupported
 
+from gpudash.ui.childenv import environment
+
 if TYPE_CHECKING:
     from gpudash.ui.app import GpudashApp
-
-ENVIRONMENT: dict[str, str] = {}
-"""Variables taken from the environment at the start that a child shall have again (``NO_COLOR``)."""
-
 
 def run_shell(app: GpudashApp, argv: Sequence[str], name: str) -> None:
     """Run an interactive child in the app's place. Everything is caught inside: Textual's `suspend` has no ``finally``."""
@@ -29,7 +26,7 @@ def run_shell(app: GpudashApp, argv: Sequence[str], name: str) -> None:
                 sys.stdout.write(f"\x1b[2m{name}: {' '.join(argv)}   (exit comes back to gpudash)\x1b[0m\r\n")
                 sys.stdout.flush()
                 with _keys_for_the_child():
-                    status = subprocess.run(list(argv), check=False, env=os.environ | ENVIRONMENT).returncode
+                    status = subprocess.run(list(argv), check=False, env=environment()).returncode
             except (OSError, ValueError) as exc:
                 problem = f"{argv[0] if argv else 'ssh'}: {exc}"
     except SuspendNotSupported:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar, cast
 
 from textual import events
@@ -146,6 +147,12 @@ class FleetScreen(Verbs):
             as_of=None if fresh or not oldest else max(oldest),
         )
         self.strip.update_lines()
+
+    def mark_as_old(self) -> None:
+        """Say as of when this frame is: it will be seen again at the next start."""
+        if self.strip.facts is not None:
+            self.strip.facts = replace(self.strip.facts, as_of=self.gpudash.scene.now)
+            self.strip.repaint()
 
     def _show_details(self) -> None:
         self.details.show(self.table.record, Extras(self._events, self._ssh))
