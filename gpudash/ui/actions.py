@@ -86,7 +86,9 @@ def _ssh(situation: Situation) -> str | None:
         return "A shell opens on one instance; clear the marks first (Esc)."
     record = situation.targets[0]
     if record.instance.ssh is None:
-        return f"{record.instance.name or record.key.id} has no address to reach by SSH ({record.instance.state.value})."
+        return (
+            f"{record.instance.name or record.key.id} has no address to reach by SSH ({record.instance.state.value})."
+        )
     return None
 
 
@@ -222,12 +224,12 @@ ACTIONS: tuple[Action, ...] = (
            _ALL),
     Action("quit", "q,ctrl+q,ctrl+c", "quit", "Leave. Guards, tunnels left detached and hosts go on.", "program", _ALL,
            footer=14),
-    Action("cursor_up", "up,k", "up", "One row up.", "move", _TABLE, arguments="-1"),
-    Action("cursor_down", "down,j", "down", "One row down.", "move", _TABLE, arguments="1"),
-    Action("page_up", "pageup,ctrl+b", "page up", "One page up.", "move", _TABLE, arguments="-1"),
-    Action("page_down", "pagedown,ctrl+f", "page down", "One page down.", "move", _TABLE, arguments="1"),
-    Action("jump_first", "home,g", "first", "The first row.", "move", _TABLE, arguments="0"),
-    Action("jump_last", "end", "last", "The last row.", "move", _TABLE, arguments="-1"),
+    Action("cursor_up", "up,k", "up", "One row up.", "move", _TABLE),
+    Action("cursor_down", "down,j", "down", "One row down.", "move", _TABLE),
+    Action("page_up", "pageup,ctrl+b", "page up", "One page up.", "move", _TABLE),
+    Action("page_down", "pagedown,ctrl+f", "page down", "One page down.", "move", _TABLE),
+    Action("jump_first", "home,g", "first", "The first row.", "move", _TABLE),
+    Action("jump_last", "end", "last", "The last row.", "move", _TABLE),
     *_sorts(),
 )  # fmt: skip
 
@@ -297,7 +299,9 @@ def keymap(wanted: Mapping[str, str]) -> Keymap:
         holder = _holder(action_id, good)
         if holder is not None:
             key, other = holder
-            problems.append(f"keys.{action_id}: {display_key(key)} is {other.label} ({other.id}) already; move that first")
+            problems.append(
+                f"keys.{action_id}: {display_key(key)} is {other.label} ({other.id}) already; move that first"
+            )
             del good[action_id]
     return Keymap(good, tuple(problems))
 

@@ -60,6 +60,11 @@ class Announcer:
         elif operation.stage is Stage.FAILED:
             self._app.say(f"✗ {operation.verb.value} {name}: {operation.detail}", "tone-bad")
         elif operation.stage is Stage.AMBIGUOUS:
-            self._app.say(f"{operation.verb.value} {name}: no answer; it may have happened. A listing will tell.", "tone-warn")
+            self._app.say(
+                f"{operation.verb.value} {name}: no answer; it may have happened. A listing will tell.", "tone-warn"
+            )
         elif operation.stage is Stage.RETRYING:
-            self._app.say(f"{operation.verb.value} {name}: {operation.detail or 'not done yet'}; asked again by itself.", "tone-bad")
+            self._app.say(
+                f"{operation.verb.value} {name}: {operation.detail or 'not done yet'}; asked again by itself.",
+                "tone-bad",
+            )

@@ -125,7 +125,7 @@ class GpudashApp(App[int], inherit_bindings=False):
         for name in ("SIGTERM", "SIGHUP"):
             number = getattr(signal, name, None)
             if number is not None and not self.is_headless:
-                loop.add_signal_handler(number, lambda code=128 + int(number): self._leave_with(code))
+                loop.add_signal_handler(number, self._leave_with, 128 + int(number))
 
     def _leave_with(self, code: int) -> None:
         self._leaving = asyncio.create_task(self._quit(code))

@@ -203,5 +203,3 @@ def _report(crash: BaseException) -> str:
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.writelines(words)
     return str(path)
-
-

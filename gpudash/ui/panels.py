@@ -24,7 +24,11 @@ _TUNNEL = {
     TunnelState.DOWN: "tone-bad",
     TunnelState.NEEDS_USER: "tone-bad",
 }
-_VERDICT = {Verdict.ACTIVE: ("active", "billed-busy"), Verdict.IDLE: ("idle", "muted"), Verdict.UNKNOWN: ("silent", "unknown")}
+_VERDICT = {
+    Verdict.ACTIVE: ("active", "billed-busy"),
+    Verdict.IDLE: ("idle", "muted"),
+    Verdict.UNKNOWN: ("silent", "unknown"),
+}
 _STEP = {"done": ("✓", "tone-good"), "now": ("●", "accent"), "todo": ("·", "muted"), "failed": ("✗", "tone-bad")}
 
 
@@ -53,7 +57,11 @@ def heading(record: Record, width: int) -> Line:
     key = instance.key
     where = f"{key.account} · {key.region} · {key.id}"
     title: list[Span] = [(fmt.clean(instance.name or key.id), "title")]
-    for text, token in ((f"  {where}", "muted"), (f"  {cells.gpu_name(record)}", "text"), (" spot" if instance.spot else "", "tone-warn")):
+    for text, token in (
+        (f"  {where}", "muted"),
+        (f"  {cells.gpu_name(record)}", "text"),
+        (" spot" if instance.spot else "", "tone-warn"),
+    ):
         if cells_of(tuple(title)) + len(text) + 6 < width:
             title.append((text, token))
     return rule(tuple(title), width)
@@ -206,7 +214,9 @@ def tunnel_lines(tunnels: Sequence[Tunnel], scene: Scene, limit: int) -> list[Li
     """One line a forward."""
     lines: list[Line] = []
     for number, tunnel in enumerate(tunnels[:limit]):
-        since = "" if tunnel.since is None or tunnel.state is not TunnelState.UP else fmt.length(scene.now - tunnel.since)
+        since = (
+            "" if tunnel.since is None or tunnel.state is not TunnelState.UP else fmt.length(scene.now - tunnel.since)
+        )
         more = f"  and {len(tunnels) - limit} more" if number == limit - 1 and len(tunnels) > limit else ""
         lines.append(
             labelled(
@@ -286,7 +296,11 @@ def operation_line(record: Record) -> Line:
 
 def alarm_lines(record: Record) -> list[Line]:
     """What the host itself complains about."""
-    return [] if record.status is None else [labelled("alarm", ((alarm.text, "tone-bad"),)) for alarm in record.status.alarms]
+    return (
+        []
+        if record.status is None
+        else [labelled("alarm", ((alarm.text, "tone-bad"),)) for alarm in record.status.alarms]
+    )
 
 
 def details(record: Record, extras: Extras, scene: Scene, width: int, height: int) -> list[Line]:

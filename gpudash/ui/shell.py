@@ -16,6 +16,7 @@ from gpudash.ui.childenv import environment
 if TYPE_CHECKING:
     from gpudash.ui.app import GpudashApp
 
+
 def run_shell(app: GpudashApp, argv: Sequence[str], name: str) -> None:
     """Run an interactive child in the app's place. Everything is caught inside: Textual's `suspend` has no ``finally``."""
     problem: str | None = None

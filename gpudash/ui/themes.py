@@ -98,10 +98,22 @@ class ThemeFile:
         if self.ansi and ground == "cursor":
             # Sixteen unknown colours on an unknown background: reversed plain text is the one pair sure to be readable.
             attributes = {"reverse": True} | {name: True for name in ("bold", "underline") if name in attributes}
-            return Style(color="default", bgcolor="default", **attributes)
+            return _style(None, None, attributes)
         if self.ansi and ground == "marked":
             attributes["underline"] = True
-        return Style(color=look.color.rich_color, bgcolor=self.grounds[ground].rich_color, **attributes)
+        return _style(look.color, self.grounds[ground], attributes)
+
+
+def _style(color: Color | None, ground: Color | None, attributes: Mapping[str, bool]) -> Style:
+    return Style(
+        color="default" if color is None else color.rich_color,
+        bgcolor="default" if ground is None else ground.rich_color,
+        bold=attributes.get("bold"),
+        dim=attributes.get("dim"),
+        italic=attributes.get("italic"),
+        underline=attributes.get("underline"),
+        reverse=attributes.get("reverse"),
+    )
 
 
 def names() -> tuple[str, ...]:

@@ -226,5 +226,3 @@ def new_deadline(record: Record, amount: timedelta | datetime, now: datetime) ->
 def _named(records: Sequence[Record]) -> str:
     names = [record.instance.name or record.key.id for record in records]
     return names[0] if len(names) == 1 else fmt.plural(len(names), "instance")
-
-

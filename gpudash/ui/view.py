@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 R = TypeVar("R")
 
@@ -158,7 +158,7 @@ class View(Generic[R]):
         for row in self.rows.values():
             row.order = key(row.record)
 
-    def replace_all(self, records: Mapping[Hashable, R]) -> None:
+    def replace_all(self, records: Mapping[Any, R]) -> None:
         """Take over a whole set of records; rows of keys that stay are kept."""
         for gone in [key for key in self.rows if key not in records]:
             self.rows.pop(gone).position = -1

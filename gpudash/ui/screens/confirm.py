@@ -54,7 +54,9 @@ class _Confirm(Dialog[bool]):
                     yield Input(id="typed")
             with Horizontal(classes="buttons"):
                 yield Button("Cancel", id="cancel")
-                yield Button(self._word, id="act", classes="-danger" if self._danger else "", disabled=bool(self.must_type))
+                yield Button(
+                    self._word, id="act", classes="-danger" if self._danger else "", disabled=bool(self.must_type)
+                )
 
     def on_mount(self) -> None:
         self.query_one("#cancel", Button).focus()
@@ -118,9 +120,7 @@ class ConfirmMany(_Confirm):
     def __init__(self, word: str, records: Sequence[Record]) -> None:
         self.records = tuple(records)
         lines = [*_names(records), labelled("burn", ((fmt.usd_rate(_burn(records)), "value"),))]
-        super().__init__(
-            f"{word} {len(records)} instances?", word, lines, must_type=str(len(records)), danger=False
-        )
+        super().__init__(f"{word} {len(records)} instances?", word, lines, must_type=str(len(records)), danger=False)
 
 
 def one_lines(record: Record, action: EndAction) -> list[Line]:
@@ -138,9 +138,13 @@ def one_lines(record: Record, action: EndAction) -> list[Line]:
     ]
     lines.append(labelled("lost", _lost(record, action), width=8))
     lines.append(labelled("stays", _stays(record, action), width=8))
-    lines.append(labelled("saves", ((_price(record) if instance.state.bills_compute else "nothing now", "tone-good"),), width=8))
+    lines.append(
+        labelled("saves", ((_price(record) if instance.state.bills_compute else "nothing now", "tone-good"),), width=8)
+    )
     if record.tunnels:
-        lines.append(labelled("tunnels", ((f"{fmt.plural(len(record.tunnels), 'tunnel')} will close", "text"),), width=8))
+        lines.append(
+            labelled("tunnels", ((f"{fmt.plural(len(record.tunnels), 'tunnel')} will close", "text"),), width=8)
+        )
     lines.append(labelled("undo", (("u, for 5 seconds after this", "muted"),), width=8))
     return lines
 
@@ -207,4 +211,3 @@ def _price(record: Record) -> str:
 
 def _name(record: Record) -> str:
     return record.instance.name or record.key.id
-

@@ -42,6 +42,7 @@ class Dialog(ModalScreen[Answer], Generic[Answer]):
         Binding("tab,down", "app.focus_next", "next", show=False),
         Binding("shift+tab,up", "app.focus_previous", "previous", show=False),
     ]
+
     @property
     def gpudash(self) -> GpudashApp:
         """The app, by its own type."""

@@ -16,7 +16,9 @@ _ALARMING = frozenset({"alarm", "refused", "failed", "gone"})
 
 def _when(event: Event, scene: Scene, width: int) -> Line:
     text = fmt.when(event.at, scene.now, scene.zone)
-    return ((text, "label"), (f"  {fmt.length(scene.now - event.at)} ago", "muted")) if width > 16 else ((text, "label"),)
+    return (
+        ((text, "label"), (f"  {fmt.length(scene.now - event.at)} ago", "muted")) if width > 16 else ((text, "label"),)
+    )
 
 
 def _kind(event: Event, scene: Scene, width: int) -> Line:
@@ -32,7 +34,15 @@ class EventsScreen(ListScreen[Event]):
     columns: ClassVar[Sequence[Column[Any]]] = (
         Column("when", "WHEN", 9, _when, lambda e: e.at.timestamp(), weight=1, grow=10, falling=True),
         Column("kind", "WHAT", 10, _kind, lambda e: e.kind, weight=1, grow=2),
-        Column("name", "INSTANCE", 12, lambda e, s, w: ((e.name or fmt.NOTHING, "value"),), lambda e: e.name, weight=1, grow=12),
+        Column(
+            "name",
+            "INSTANCE",
+            12,
+            lambda e, s, w: ((e.name or fmt.NOTHING, "value"),),
+            lambda e: e.name,
+            weight=1,
+            grow=12,
+        ),
         Column("account", "ACCOUNT", 9, lambda e, s, w: ((e.account, "text"),), lambda e: e.account, weight=4),
         Column("by", "BY", 9, lambda e, s, w: ((e.actor or fmt.NOTHING, "muted"),), lambda e: e.actor, weight=3),
         Column("text", "", 26, lambda e, s, w: ((e.text, "text"),), None, weight=1, grow=160),

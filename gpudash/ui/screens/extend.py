@@ -143,7 +143,9 @@ class ExtendScreen(Dialog[timedelta | datetime]):
         return choices
 
     def _hard(self) -> datetime | None:
-        known = [record.policy.hard_deadline for record in self.records if record.policy and record.policy.hard_deadline]
+        known = [
+            record.policy.hard_deadline for record in self.records if record.policy and record.policy.hard_deadline
+        ]
         return min(known, default=None)
 
     def _start(self, record: Record) -> datetime:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import ClassVar, cast
 
@@ -22,7 +22,7 @@ from gpudash.ui.panels import Extras
 from gpudash.ui.scene import Line
 from gpudash.ui.totals import LiveTotals
 from gpudash.ui.verbs import Verbs, held
-from gpudash.ui.view import Filter, View
+from gpudash.ui.view import Filter, SortKey, View
 from gpudash.ui.widgets.details import Details
 from gpudash.ui.widgets.footer import Footer, FooterFacts
 from gpudash.ui.widgets.line_table import LineTable
@@ -136,7 +136,7 @@ class FleetScreen(Verbs):
     def _show_strip(self) -> None:
         store = self.fleet.store
         totals = self.totals.at(store, self.gpudash.scene.now)
-        burns = self.totals.burns
+        burns = tuple(self.totals.burns)
         fresh = any(lane.as_of is not None and lane.state == "ok" for lane in store.health.values())
         oldest = [lane.as_of for lane in store.health.values() if lane.as_of is not None]
         self.strip.facts = StripFacts(
@@ -172,7 +172,11 @@ class FleetScreen(Verbs):
             scene = self.gpudash.scene
             left = max(0, round(scene.real(waiting[0].next_try_at - scene.now).total_seconds()))
             what = waiting[0].name if len(waiting) == 1 else fmt.plural(len(waiting), "instance")
-            return (("u", "key"), (f" undo: {waiting[0].verb.value} {what} in {left} s", "urgency-now"), ("   ", "text"))
+            return (
+                ("u", "key"),
+                (f" undo: {waiting[0].verb.value} {what} in {left} s", "urgency-now"),
+                ("   ", "text"),
+            )
         if self.table.marks:
             marked = self.targets()
             rate = sum((_burn(record) for record in marked), Amount())
@@ -201,7 +205,7 @@ class FleetScreen(Verbs):
         self._events, self._ssh = (), ()
         self._show_details()
         self._show_footer()
-        self.set_timer(DETAIL_DELAY_S, lambda key=self.table.cursor: self._ask_details(key))  # type: ignore[misc]
+        self.set_timer(DETAIL_DELAY_S, lambda key=self.table.cursor: self._ask_details(key))
 
     def _ask_details(self, key: object) -> None:
         record = self.table.record
@@ -250,10 +254,11 @@ class FleetScreen(Verbs):
 
     def action_sort(self, column_id: str) -> None:
         """Sort by that column; the same again turns it round."""
-        key, falling = columns.SORT_FIRST, False
+        key: Callable[[Record], SortKey | None] = columns.SORT_FIRST
+        falling = False
         for column in columns.FLEET:
             if column.id == column_id and column.sort is not None:
-                key, falling = column.sort, column.falling  # type: ignore[assignment]
+                key, falling = column.sort, column.falling
         again = self.view.sort_id == column_id
         self.view.sort_by(column_id, key, reverse=not self.view.reverse if again else falling)
         self._rebuild()
@@ -372,5 +377,3 @@ def _burn(record: Record) -> Amount:
     from gpudash.fleet.totals import burn_of
 
     return burn_of(record)
-
-

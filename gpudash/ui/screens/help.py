@@ -59,7 +59,9 @@ class HelpScreen(Living):
 
     def on_mount(self) -> None:
         self.query_one(Page).focus()
-        self.query_one(Footer).show(FooterFacts(((BY_ID["back"], True), (BY_ID["palette"], True), (BY_ID["quit"], True))))
+        self.query_one(Footer).show(
+            FooterFacts(((BY_ID["back"], True), (BY_ID["palette"], True), (BY_ID["quit"], True)))
+        )
 
     def _lines(self, scene: Scene, width: int) -> Sequence[Line]:
         return help_lines(width, self.gpudash.fleet.session.config.keys)
@@ -109,6 +111,10 @@ def _dense(title: str, group: str, moved: dict[str, str]) -> list[Line]:
         for action in actions[start : start + 4]:
             keys = "  ".join(display_key(key) for key in moved.get(action.id, action.keys).split(",")[:2])
             label = action.label.removeprefix("by ")
-            line = (*line, (fmt.fit(keys, 3 if group == "sort" else 9), "key"), (fmt.fit(label, 14 if group == "sort" else 10), "text"))
+            line = (
+                *line,
+                (fmt.fit(keys, 3 if group == "sort" else 9), "key"),
+                (fmt.fit(label, 14 if group == "sort" else 10), "text"),
+            )
         lines.append(line)
     return lines

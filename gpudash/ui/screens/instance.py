@@ -94,7 +94,8 @@ class InstanceScreen(Verbs):
     def _show_footer(self) -> None:
         situation = self.situation()
         shown = sorted(
-            (action for action in ACTIONS if action.footer and "instance" in action.screens), key=lambda action: action.footer
+            (action for action in ACTIONS if action.footer and "instance" in action.screens),
+            key=lambda action: action.footer,
         )
         self.query_one(Footer).show(
             FooterFacts(tuple((action, reason_against(action.id, situation) is None) for action in shown))
@@ -164,17 +165,27 @@ def _machine(record: Record, scene: Scene) -> list[Line]:
     vram = f" {instance.vram_gb}G" if instance.vram_gb else ""
     lines = [
         labelled("machine", ((cells.gpu_name(record) + vram, "value"), (f"  {instance.instance_type or ''}", "muted"))),
-        labelled("state", ((instance.state.value, f"status-{instance.state.value}"), (f"  the cloud says {instance.provider_state!r}", "muted"))),
+        labelled(
+            "state",
+            (
+                (instance.state.value, f"status-{instance.state.value}"),
+                (f"  the cloud says {instance.provider_state!r}", "muted"),
+            ),
+        ),
         moment("created", instance.created_at),
         moment("started", instance.started_at),
         moment("listed", record.listed_at),
         moment("statusd", record.status_at),
     ]
     if record.status is not None:
-        lines.append(labelled("version", ((record.status.version, "text"), (f"  phase {record.status.phase}", "muted"))))
+        lines.append(
+            labelled("version", ((record.status.version, "text"), (f"  phase {record.status.phase}", "muted")))
+        )
     if record.status_problem:
         lines.append(labelled("problem", ((record.status_problem, "tone-warn"),)))
-    lines.append(labelled("managed", (("yes" if instance.managed else "no: no guard ever ends it; d adopts it", "text"),)))
+    lines.append(
+        labelled("managed", (("yes" if instance.managed else "no: no guard ever ends it; d adopts it", "text"),))
+    )
     return lines
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from datetime import timedelta
-
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
@@ -80,7 +79,9 @@ COLUMNS: tuple[Column[Offer], ...] = (
     Column("account", "ACCOUNT", 8, lambda o, s, w: ((o.account, "text"),), lambda o: o.account, weight=1, grow=6),
     Column("kind", "KIND", 9, _kind, lambda o: float(o.spot), weight=2),
     Column("stock", "STOCK", 5, _stock, lambda o: None if o.available is None else float(not o.available), weight=3),
-    Column("type", "TYPE", 16, lambda o, s, w: ((o.instance_type, "muted"),), lambda o: o.instance_type, weight=4, grow=16),
+    Column(
+        "type", "TYPE", 16, lambda o, s, w: ((o.instance_type, "muted"),), lambda o: o.instance_type, weight=4, grow=16
+    ),
     Column("machine", "MACHINE", 16, _machine, None, weight=5, grow=24),
 )
 
@@ -341,9 +342,12 @@ def summary_lines(order: LaunchOrder, offer: Offer, scene: Scene) -> tuple[Line,
         ("ends ", "label"),
         (f"{fmt.when(deadline, scene.now, scene.zone)}" if deadline else "never", "text"),
         (f", or {order.policy.idle_action.value}s after {fmt.short_length(idle)} idle" if idle else "", "text"),
-        (f"   hard deadline {fmt.when(order.policy.hard_deadline, scene.now, scene.zone)}" if order.policy.hard_deadline else "", "muted"),
+        (
+            f"   hard deadline {fmt.when(order.policy.hard_deadline, scene.now, scene.zone)}"
+            if order.policy.hard_deadline
+            else "",
+            "muted",
+        ),
         ("   guard: statusd on the host, watchdog outside", "muted"),
     )
     return first, second
-
-

@@ -91,9 +91,7 @@ class ListScreen(Living, Generic[R]):
 
     def _fields(self) -> Fields[R]:
         words = {column.id: _says(column) for column in self.columns}
-        numbers = {
-            column.id: _number(column) for column in self.columns if column.right and column.sort is not None
-        }
+        numbers = {column.id: _number(column) for column in self.columns if column.right and column.sort is not None}
         return Fields(words, numbers)
 
     def _needle(self, record: R) -> str:
@@ -205,7 +203,10 @@ class ListScreen(Living, Generic[R]):
         if not self.asked:
             return [(), (("   Asking …", "muted"),)]
         if self.view.rows:
-            return [(), ((f"   Nothing fits “{self.view.filter.text}”. ", "muted"), ("Esc", "key"), (" shows all.", "muted"))]
+            return [
+                (),
+                ((f"   Nothing fits “{self.view.filter.text}”. ", "muted"), ("Esc", "key"), (" shows all.", "muted")),
+            ]
         return [(), ((f"   {self.nothing()}", "muted"),)]
 
     def _show_footer(self) -> None:

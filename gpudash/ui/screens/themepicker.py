@@ -32,7 +32,9 @@ class ThemePicker(Dialog[str]):
             choices.index = next((n for n, theme in enumerate(self._good) if theme.name == self._before), 0)
             yield choices
             if self._bad:
-                yield Lines(lambda scene, width: [((str(problem), "tone-bad"),) for problem in self._bad], height=len(self._bad))
+                yield Lines(
+                    lambda scene, width: [((str(problem), "tone-bad"),) for problem in self._bad], height=len(self._bad)
+                )
 
     def on_mount(self) -> None:
         self.query_one(ChoiceList).focus()

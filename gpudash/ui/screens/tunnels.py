@@ -43,10 +43,16 @@ class TunnelsScreen(ListScreen[Tunnel]):
     columns: ClassVar[Sequence[Column[Any]]] = (
         Column("state", "STATE", 12, _state, lambda t: t.state.value, weight=1),
         Column("name", "INSTANCE", 14, lambda t, s, w: ((t.name, "value"),), lambda t: t.name, weight=1, grow=16),
-        Column("local", "HERE", 22, lambda t, s, w: ((f"http://127.0.0.1:{t.local}", "link"),), lambda t: t.local, weight=1),
-        Column("remote", "THERE", 6, lambda t, s, w: ((str(t.remote), "text"),), lambda t: t.remote, weight=1, right=True),
+        Column(
+            "local", "HERE", 22, lambda t, s, w: ((f"http://127.0.0.1:{t.local}", "link"),), lambda t: t.local, weight=1
+        ),
+        Column(
+            "remote", "THERE", 6, lambda t, s, w: ((str(t.remote), "text"),), lambda t: t.remote, weight=1, right=True
+        ),
         Column("since", "UP FOR", 6, _since, lambda t: t.since.timestamp() if t.since else None, weight=2, right=True),
-        Column("by", "HELD BY", 18, lambda t, s, w: ((f"{t.owner} {t.owner_pid}", "muted"),), lambda t: t.owner, weight=3),
+        Column(
+            "by", "HELD BY", 18, lambda t, s, w: ((f"{t.owner} {t.owner_pid}", "muted"),), lambda t: t.owner, weight=3
+        ),
         Column("account", "ACCOUNT", 9, lambda t, s, w: ((t.account, "text"),), lambda t: t.account, weight=4),
         Column("detail", "", 10, lambda t, s, w: ((t.detail, "muted"),), None, weight=5, grow=60),
     )
@@ -76,7 +82,9 @@ class TunnelsScreen(ListScreen[Tunnel]):
         if self.fleet.session.read_only:
             self.gpudash.say(READ_ONLY, "tone-warn")
             return
-        key = next((k for k in self.fleet.store.records if (k.account, k.id) == (tunnel.account, tunnel.instance_id)), None)
+        key = next(
+            (k for k in self.fleet.store.records if (k.account, k.id) == (tunnel.account, tunnel.instance_id)), None
+        )
         if key is not None:
             self.gpudash.carry_out(self._close(key, tunnel))
 

@@ -106,5 +106,7 @@ class WelcomeScreen(Dialog[str]):
             )
             if what == "found":
                 names = fmt.listed(item.provider for item in usable)
-                self._word = f"Start again with `gpudash --read-only`: {names} will be there. `gpudash configure` keeps it so."
+                self._word = (
+                    f"Start again with `gpudash --read-only`: {names} will be there. `gpudash configure` keeps it so."
+                )
             self.redraw()

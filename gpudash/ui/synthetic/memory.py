@@ -6,7 +6,6 @@ goes through its steps. `calls` lists what was asked for.
 
 from __future__ import annotations
 
-
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -75,7 +74,9 @@ class MemoryActions:
             idle_action=idle_action or defaults.idle_action,
         )
         name = name or f"{offer.gpu.split()[0].lower()}-1"
-        return LaunchOrder(f"gpudash-{name}", offer.account, offer.region, offer.instance_type, name, offer.spot, policy, offer)
+        return LaunchOrder(
+            f"gpudash-{name}", offer.account, offer.region, offer.instance_type, name, offer.spot, policy, offer
+        )
 
 
 @dataclass
@@ -126,7 +127,9 @@ class MemoryFleet:
         self.store.expect(item.key.account, item.key.region, cadence_s=10, lists_terminated=True)
         there = [known.instance for known in self.store.records.values() if _lane(known.key) == _lane(item.key)]
         asked = max(record.listed_at, now - timedelta(seconds=1))
-        self.store.apply_listing(Listing(item.key.account, item.key.region, (*there, item), True, asked, record.listed_at))
+        self.store.apply_listing(
+            Listing(item.key.account, item.key.region, (*there, item), True, asked, record.listed_at)
+        )
         self.store.apply_accruals({item.key: record.accrual})
         if record.wanted is not None:
             self.store.apply_policies({**self.store.policies, item.key: record.wanted}, self.store.adopted)
@@ -144,7 +147,9 @@ class MemoryFleet:
 
     def put(self, item: Instance) -> None:
         """The cloud lists that instance otherwise now."""
-        there = {known.key: known.instance for known in self.store.records.values() if _lane(known.key) == _lane(item.key)}
+        there = {
+            known.key: known.instance for known in self.store.records.values() if _lane(known.key) == _lane(item.key)
+        }
         there[item.key] = item
         now = self.clock.now()
         self._tell(self.store.apply_listing(Listing(*_lane(item.key), tuple(there.values()), True, now, now)))
@@ -181,7 +186,9 @@ class MemoryFleet:
     async def launch(self, order: LaunchOrder) -> Operation:
         self._call("launch", order)
         steps = tuple(Step(name, "done" if name == "price" else "todo") for name in LAUNCH_STEPS)
-        operation = self._operation(Verb.LAUNCH, None, order.name, steps=steps, params={"order": order}, account=order.account)
+        operation = self._operation(
+            Verb.LAUNCH, None, order.name, steps=steps, params={"order": order}, account=order.account
+        )
         return self._begin(operation)
 
     async def end(self, key: InstanceKey, action: EndAction, hold_s: float = 5.0) -> Operation:
@@ -223,7 +230,9 @@ class MemoryFleet:
         now = self.clock.now()
         accounts = sorted({offer.account for offer in self.cloud.offers})
         return [
-            Listing(name, "", tuple(o for o in self.cloud.offers if o.account == name and wanted.accepts(o)), True, now, now)
+            Listing(
+                name, "", tuple(o for o in self.cloud.offers if o.account == name and wanted.accepts(o)), True, now, now
+            )
             for name in accounts
         ]
 
@@ -378,6 +387,3 @@ def _lane(key: InstanceKey) -> tuple[str, str]:
 
 def _took(step: Step, now: datetime) -> str:
     return "" if step.at is None else f"{(now - step.at).total_seconds():.1f} s"
-
-
-

@@ -25,7 +25,20 @@ _GPUS = (
     ("RTX 4090", 24, "0.41"), ("A10", 24, "0.75"), ("A10G", 24, "1.01"), ("T4", 16, "0.53"), ("A40", 48, "0.40"),
     ("B200", 192, "5.99"), ("RTX A6000", 48, "0.79"),
 )  # fmt: skip
-_WORDS = ("train", "eval", "notebook", "sweep", "serve", "render", "finetune", "embed", "bench", "probe", "label", "dedup")
+_WORDS = (
+    "train",
+    "eval",
+    "notebook",
+    "sweep",
+    "serve",
+    "render",
+    "finetune",
+    "embed",
+    "bench",
+    "probe",
+    "label",
+    "dedup",
+)
 _PLACES = (
     ("aws", "us-east-1"), ("aws", "eu-west-1"), ("lambda", "us-west-1"), ("runpod", "US-KS-2"), ("vast", "NL"),
     ("runpod", "EU-RO-1"), ("lambda", "us-south-1"), ("vast", "US"),
@@ -165,5 +178,3 @@ class SyntheticFleet(MemoryFleet):
 def records(fleet: MemoryFleet) -> list[Record]:
     """All rows, for tests."""
     return list(fleet.store.records.values())
-
-

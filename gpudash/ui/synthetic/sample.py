@@ -14,7 +14,6 @@ from gpudash.model.capability import Verb
 from gpudash.model.event import Event
 from gpudash.model.host import GpuProcess, GpuReading, HostEvent, HostStatus, Signal, Verdict
 from gpudash.model.instance import Instance, InstanceKey, InstanceState, SshAddress
-from gpudash.model.listing import Listing
 from gpudash.model.money import Amount, Price
 from gpudash.model.offer import Offer
 from gpudash.model.operation import Operation, Stage
@@ -49,7 +48,16 @@ def _price(usd: str, *, estimated: bool = False) -> Price:
 
 
 def _instance(
-    name: str, account: str, region: str, gpus: int, gpu: str, vram: int, usd: str, *, state: InstanceState, age: timedelta
+    name: str,
+    account: str,
+    region: str,
+    gpus: int,
+    gpu: str,
+    vram: int,
+    usd: str,
+    *,
+    state: InstanceState,
+    age: timedelta,
 ) -> Instance:
     digits = f"{abs(hash_of(name)) % 16**8:08x}"
     return Instance(
@@ -118,13 +126,17 @@ def _gpu(index: int, util: float, used: int, total: int, heat: int, watts: int) 
 
 def _records() -> list[Record]:
     run, hours = InstanceState.RUNNING, timedelta(hours=1)
-    forgotten = replace(_instance("old-test", "aws", "us-east-1", 1, "A10G", 24, "1.01", state=run, age=48 * hours), managed=False)
+    forgotten = replace(
+        _instance("old-test", "aws", "us-east-1", 1, "A10G", 24, "1.01", state=run, age=48 * hours), managed=False
+    )
     probe = _instance("probe-7", "lambda", "us-west-1", 1, "A10", 24, "0.75", state=run, age=20 * _M)
     comfy = _instance("comfy", "vast", "NL", 1, "RTX 4090", 24, "0.41", state=run, age=7 * hours)
     train = _instance("train-llama", "lambda", "us-west-1", 8, "H100", 80, "23.92", state=run, age=3 * hours)
     evaluate = _instance("eval", "runpod", "US-KS-2", 1, "A40", 48, "0.40", state=run, age=5 * hours)
     serve = _instance("serve-mixtral", "aws", "eu-west-1", 4, "L40S", 48, "4.36", state=run, age=2 * hours)
-    books = _instance("notebooks", "runpod", "EU-RO-1", 1, "A40", 48, "0.40", state=InstanceState.STOPPED, age=90 * hours)
+    books = _instance(
+        "notebooks", "runpod", "EU-RO-1", 1, "A40", 48, "0.40", state=InstanceState.STOPPED, age=90 * hours
+    )
     books = replace(books, storage_price=_price("0.03", estimated=True), ssh=None)
     new = _instance("sweep-3", "vast", "US", 2, "RTX 4090", 24, "0.78", state=InstanceState.PENDING, age=_M)
     return [
@@ -147,7 +159,9 @@ def _probe(item: Instance) -> Record:
         detail='Lambda: "internal error" (500); it is still billing $0.75/h', actor="dashboard",
     )  # fmt: skip
     policy = Policy(NOW + 40 * _M, NOW + 600 * _M, 30 * _M)
-    return Record(item, NOW - timedelta(seconds=6), wanted=policy, accrual=accrual(NOW - 20 * _M, item), operation=operation)
+    return Record(
+        item, NOW - timedelta(seconds=6), wanted=policy, accrual=accrual(NOW - 20 * _M, item), operation=operation
+    )
 
 
 def _comfy(item: Instance) -> Record:
@@ -158,7 +172,8 @@ def _comfy(item: Instance) -> Record:
     )  # fmt: skip
     up = NOW - 130 * _M
     tunnels = tuple(
-        Tunnel("vast", item.key.id, item.name, port, port, TunnelState.UP, 71, "dashboard", since=up) for port in (8188, 8888)
+        Tunnel("vast", item.key.id, item.name, port, port, TunnelState.UP, 71, "dashboard", since=up)
+        for port in (8188, 8888)
     )
     utilisation = (90.0, 85.0, 60.0, 30.0, 4.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     return Record(
@@ -175,7 +190,26 @@ def _train(item: Instance) -> Record:
     tunnel = Tunnel(
         "lambda", item.key.id, item.name, 8888, 8889, TunnelState.UP, 71, "dashboard", since=NOW - timedelta(hours=2)
     )
-    utilisation = (97.0, 96.0, 98.0, 94.0, 99.0, 60.0, 97.0, 98.0, 97.0, 96.0, 98.0, 90.0, 98.0, 97.0, 98.0, 99.0, 97.0, 98.0)
+    utilisation = (
+        97.0,
+        96.0,
+        98.0,
+        94.0,
+        99.0,
+        60.0,
+        97.0,
+        98.0,
+        97.0,
+        96.0,
+        98.0,
+        90.0,
+        98.0,
+        97.0,
+        98.0,
+        99.0,
+        97.0,
+        98.0,
+    )
     return Record(
         item, NOW - timedelta(seconds=6), wanted=policy, status=status, status_at=NOW - timedelta(seconds=2),
         accrual=accrual(NOW - 352 * _M, item), tunnels=(tunnel,), utilisation=utilisation,
@@ -240,7 +274,9 @@ def _leftovers() -> tuple[Leftover, ...]:
 
 
 def _events() -> list[Event]:
-    train = _train(_instance("train-llama", "lambda", "us-west-1", 8, "H100", 80, "23.92", state=InstanceState.RUNNING, age=_M))
+    train = _train(
+        _instance("train-llama", "lambda", "us-west-1", 8, "H100", 80, "23.92", state=InstanceState.RUNNING, age=_M)
+    )
     key = train.key
     told = (
         (3, "terminate", "probe-7: asked Lambda to terminate it", None, "probe-7", "dashboard"),

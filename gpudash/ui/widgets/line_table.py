@@ -187,23 +187,23 @@ class LineTable(Painted, Generic[R], can_focus=True):
 
     # -- keys and mouse -----------------------------------------------------------------------------------------
 
-    def action_cursor_up(self, step: int) -> None:
-        self._step(step)
+    def action_cursor_up(self) -> None:
+        self._step(-1)
 
-    def action_cursor_down(self, step: int) -> None:
-        self._step(step)
+    def action_cursor_down(self) -> None:
+        self._step(1)
 
-    def action_page_up(self, pages: int) -> None:
-        self._step(pages * max(1, self.rows_on_screen - 1))
+    def action_page_up(self) -> None:
+        self._step(-max(1, self.rows_on_screen - 1))
 
-    def action_page_down(self, pages: int) -> None:
-        self._step(pages * max(1, self.rows_on_screen - 1))
+    def action_page_down(self) -> None:
+        self._step(max(1, self.rows_on_screen - 1))
 
-    def action_jump_first(self, position: int) -> None:
-        self.move_to(position)
+    def action_jump_first(self) -> None:
+        self.move_to(0)
 
-    def action_jump_last(self, position: int) -> None:
-        self.move_to(len(self.view.order) + position)
+    def action_jump_last(self) -> None:
+        self.move_to(len(self.view.order) - 1)
 
     def _step(self, step: int) -> None:
         row = self.cursor_row

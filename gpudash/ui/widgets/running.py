@@ -31,7 +31,9 @@ class Running(PaintedBlock):
 
     def _shown(self, scene: Scene) -> list[Operation]:
         operations = self.gpudash.fleet.store.operations.values()
-        launches = [operation for operation in operations if operation.verb is Verb.LAUNCH and _counts(operation, scene)]
+        launches = [
+            operation for operation in operations if operation.verb is Verb.LAUNCH and _counts(operation, scene)
+        ]
         return sorted(launches, key=lambda operation: operation.requested_at, reverse=True)
 
 

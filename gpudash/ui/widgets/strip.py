@@ -164,7 +164,9 @@ def _problem(lane: Health, scene: Scene, room: int) -> str:
 
 
 def _bad(lane: Health) -> tuple[int, timedelta]:
-    return _RANK[lane.state], timedelta(0) if lane.as_of is None else datetime.max.replace(tzinfo=lane.as_of.tzinfo) - lane.as_of
+    return _RANK[lane.state], timedelta(0) if lane.as_of is None else datetime.max.replace(
+        tzinfo=lane.as_of.tzinfo
+    ) - lane.as_of
 
 
 def _joined(parts: Sequence[tuple[Span, ...]], room: int) -> Line:
