@@ -34,6 +34,7 @@ class Announcer:
         """Say how this one ends."""
         if operation.stage.is_open:
             self._open[operation.id] = operation.stage
+            self.changed()
         else:
             self._say(operation)
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import tzinfo
+from importlib import import_module
 from typing import Any, ClassVar, cast
 
 from textual import events
@@ -38,6 +40,15 @@ QUIT_S = 2.5
 """How long leaving waits for what is on its way."""
 LEAST_SIZE = (60, 14)
 """Below this a terminal gets a word instead of a screen."""
+
+
+_LATER = ("confirm", "extend", "launch", "instance", "palette", "help", "tunnels", "events", "costs", "leftovers")
+
+
+def preload() -> None:
+    """Import the screens that keys open."""
+    for name in _LATER:
+        import_module(f"gpudash.ui.screens.{name}")
 
 
 @dataclass(frozen=True)
@@ -98,6 +109,7 @@ class GpudashApp(App[int], inherit_bindings=False):
         if self.options.terminal_before is not None and hasattr(self._driver, "attrs_before"):
             self._driver.attrs_before = self.options.terminal_before  # type: ignore[union-attr]
         self._heed_signals()
+        self.call_later(self._load_screens)
         self.run_worker(self._run_fleet(), name="fleet", group="fleet", exit_on_error=True)
         self.set_timer(1.0 - self.scene.now.microsecond / 1e6 if self.scene.speed == 1 else BEAT_S, self._first_beat)
         self.app_resume_signal.subscribe(self, lambda _: self.repaint_all())
@@ -118,6 +130,11 @@ class GpudashApp(App[int], inherit_bindings=False):
                 preparing = asyncio.create_task(self.options.prepare(self.fleet))
                 stack.callback(preparing.cancel)
             await self._leave.wait()
+
+    def _load_screens(self) -> None:
+        """Import what the first frame did without, beside it, so that no first key waits for it."""
+        if not self.is_headless:
+            threading.Thread(target=preload, name="screens", daemon=True).start()
 
     def _heed_signals(self) -> None:
         """SIGTERM and SIGHUP leave like q does, so that the terminal is left clean."""

@@ -100,8 +100,13 @@ def _urgent_first(record: Record) -> float:
     status = record.status
     if status is None or not status.policy.limits_anything:
         return 1e12 - (float(instance.price.usd_per_hour) if instance.price else 1e6)
-    moment = status.ends_at or status.policy.lease_deadline or status.policy.hard_deadline
-    return (3e12 if status.enforcing else 2e12) + (moment.timestamp() if moment else 9e11)
+    moment = status.policy.lease_deadline or status.policy.hard_deadline
+    at = moment.timestamp() if moment else 9e11
+    idle, parked = status.idle_remaining_s, status.parked_remaining_s
+    if record.status_at is not None and (idle is not None or parked is not None):
+        soonest = min(1e9 if idle is None else idle, 1e9 if parked is None else parked)
+        at = min(at, record.status_at.timestamp() + soonest)
+    return (3e12 if status.enforcing else 2e12) + at
 
 
 def hourly(record: Record) -> float | None:

@@ -143,12 +143,17 @@ def figure(value: float, unit: str) -> str:
     """A signal's value in its unit."""
     if unit in ("B/s", "bytes/s"):
         return fmt.bytes_rate(value)
+    if unit == "MiB" and value >= 1024:
+        return f"{value / 1024:.0f} GB"
     number = f"{value:.0f}" if value == int(value) or abs(value) >= 100 else f"{value:.1f}"
-    return f"{number}%" if unit in ("%", "pct") else f"{number} {unit}".rstrip()
+    if unit in ("%", "pct"):
+        return f"{number}%"
+    # The signal's name says what is counted.
+    return f"{number} {unit}" if unit in ("s", "MiB") else number
 
 
 def _short(unit: str) -> str:
-    return unit if unit in ("%", "pct", "B/s", "bytes/s") else ""
+    return unit if unit in ("%", "pct", "B/s", "bytes/s", "MiB") else ""
 
 
 def guard_line(record: Record, scene: Scene) -> Line:

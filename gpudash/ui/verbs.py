@@ -118,7 +118,7 @@ class Verbs(Living):
 
     def action_push(self) -> None:
         able, _ = self._able(Verb.PUSH)
-        self._bulk("Push statusd to", able, self.fleet.push, f"Pushing statusd to {_named(able)} …")
+        self._bulk("Push", able, self.fleet.push, f"Pushing statusd to {_named(able)} …")
 
     def action_adopt(self) -> None:
         able, _ = self._able(Verb.ADOPT)
