@@ -13,6 +13,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -312,6 +313,15 @@ def test_demo_orders_launch_and_up_starts_what_is_stopped(cloud: SandboxCloud) -
     assert {key.id for key in control.up(3)} == {key.id for key in first}
     names = {order.name for order in control.demo_orders(cloud.clock, 20)}
     assert len(names) == 20
+
+
+def test_one_token_from_many_threads_is_one_host(cloud: SandboxCloud) -> None:
+    """Twice at the same moment is still twice the same."""
+    order = cloud.order()
+    with ThreadPoolExecutor(8) as pool:
+        keys_made = set(pool.map(lambda _: cloud.again().launch(order), range(8)))
+    assert len(keys_made) == 1
+    assert len(cloud.provider.list_instances(cloud.region).items) == 1
 
 
 def test_twenty_hosts_come_up_together(cloud: SandboxCloud) -> None:

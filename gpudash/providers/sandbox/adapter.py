@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, TypeVar
 
 from gpudash.clock import Clock, parse_iso
-from gpudash.errors import Ambiguous, NoCapacity, ProviderError, RateLimited, Unreachable, Unsupported
+from gpudash.errors import Ambiguous, GpudashError, NoCapacity, ProviderError, RateLimited, Unreachable, Unsupported
 from gpudash.model.capability import Verb
 from gpudash.model.instance import Instance, InstanceKey, InstanceState, SshAddress
 from gpudash.model.listing import Listing
@@ -41,6 +41,10 @@ RETRY_AFTER_S = 5.0
 _SLOW_CHECK_S = 0.05
 
 
+class _TimedOut(Unreachable):
+    """The question was sent and no answer came."""
+
+
 class SandboxProvider:
     """One account at the sandbox. Safe to use from several threads and processes at once."""
 
@@ -65,7 +69,7 @@ class SandboxProvider:
                 continue
             try:
                 sight = machine.look(host)
-            except (ValueError, OSError) as exc:
+            except (ValueError, OSError, GpudashError) as exc:
                 problems.append(f"{host.id}: {exc}")
                 continue
             if sight is not None and sight.record.region == region:
@@ -335,7 +339,7 @@ class SandboxProvider:
         give_up = time.monotonic() + self._timeout_s
         while faults.read(self._sandbox).on(Fault.API_SLOW, host_id):
             if time.monotonic() >= give_up:
-                raise Unreachable(f"sandbox: no answer within {self._timeout_s:g} s.")
+                raise _TimedOut(f"sandbox: no answer within {self._timeout_s:g} s.")
             pause.wait(_SLOW_CHECK_S)
 
     @contextmanager
@@ -344,10 +348,8 @@ class SandboxProvider:
         host_id = key.id if key else None
         try:
             active = self._reach(host_id)
-        except Unreachable as exc:
-            if faults.read(self._sandbox).on(Fault.API_SLOW, host_id):
-                raise Ambiguous(f"{exc.text} It may have happened all the same.") from exc
-            raise
+        except _TimedOut as exc:
+            raise Ambiguous(f"{exc.text} It may have happened all the same.") from exc
         yield active
         if active.on(Fault.LOST_REPLY, host_id):
             raise Ambiguous("sandbox: the connection was closed before the answer came. It may have happened.")

@@ -177,7 +177,9 @@ def set_fault(name: str, on: bool, host_id: str | None = None) -> FaultInfo:
         raise UsageError(f"There is no fault {name!r}.", hint=f"There are {', '.join(Fault)}.") from None
     whole = sandbox()
     if host_id is not None:
-        _check(whole, fault, host_id, on=on)
+        host_id = _one_host(whole, host_id)
+        if on and fault is Fault.SPOT_NOTICE and not records.read(whole.host(host_id)).spot:
+            raise UsageError(f"{host_id} is no spot instance; the cloud does not take it back.")
     switches.turn(whole, fault, on=on, host_id=host_id, since=iso(clock().now()) or "")
     for host in whole.hosts():
         with suppress(FileNotFoundError, ValueError):
@@ -185,14 +187,20 @@ def set_fault(name: str, on: bool, host_id: str | None = None) -> FaultInfo:
     return next(info for info in faults() if info.name == name)
 
 
-def _check(whole: Sandbox, fault: Fault, host_id: str, *, on: bool) -> None:
-    try:
-        record = records.read(whole.host(host_id))
-    except FileNotFoundError:
-        known = ", ".join(host.id for host in whole.hosts()) or "none"
-        raise NotFound(f"There is no sandbox host {host_id!r}.", hint=f"There are: {known}.") from None
-    if on and fault is Fault.SPOT_NOTICE and not record.spot:
-        raise UsageError(f"{host_id} is no spot instance; the cloud does not take it back.")
+def _one_host(whole: Sandbox, text: str) -> str:
+    """The id of the host that is meant: by id, beginning of an id, or name; ``sandbox:`` before it is allowed."""
+    wanted = text.removeprefix(f"{ACCOUNT}:")
+    names = {}
+    for host in whole.hosts():
+        with suppress(FileNotFoundError, ValueError):
+            names[host.id] = records.read(host).name
+    exact = [host_id for host_id, name in names.items() if wanted in (host_id, name)]
+    found = exact or [host_id for host_id in names if wanted and host_id.startswith(wanted)]
+    if len(found) != 1:
+        known = ", ".join(f"{host_id} ({name})" for host_id, name in names.items()) or "none"
+        problem = f"{text!r} fits several sandbox hosts." if found else f"There is no sandbox host {text!r}."
+        raise NotFound(problem, hint=f"There are: {known}.")
+    return found[0]
 
 
 def _gone(record: HostRecord) -> HostRecord:
