@@ -5,14 +5,23 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, TypeVar
 
 from gpudash.clock import Clock, parse_iso
-from gpudash.errors import Ambiguous, GpudashError, NoCapacity, ProviderError, RateLimited, Unreachable, Unsupported
+from gpudash.errors import (
+    Ambiguous,
+    ConfigError,
+    GpudashError,
+    NoCapacity,
+    ProviderError,
+    RateLimited,
+    Unreachable,
+    Unsupported,
+)
 from gpudash.model.capability import Verb
 from gpudash.model.instance import Instance, InstanceKey, InstanceState, SshAddress
 from gpudash.model.listing import Listing
@@ -51,14 +60,29 @@ class SandboxProvider:
     provider = "sandbox"
     capabilities = CAPABILITIES
 
-    def __init__(self, account: str, clock: Clock, sandbox: Sandbox, *, timeout_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        account: str,
+        clock: Clock,
+        sandbox: Sandbox,
+        *,
+        regions: Sequence[str] | None = None,
+        timeout_s: float = 5.0,
+    ) -> None:
+        unknown = set(regions or ()) - set(catalogue.REGIONS)
+        if unknown:
+            raise ConfigError(
+                f"accounts.{account}.regions: the sandbox has no region {', '.join(sorted(unknown))}.",
+                hint=f"It has {', '.join(catalogue.REGIONS)}.",
+            )
         self.account = account
+        self._regions = tuple(regions or catalogue.REGIONS)
         self._clock = clock
         self._sandbox = sandbox
         self._timeout_s = timeout_s
 
     def regions(self) -> tuple[str, ...]:
-        return tuple(catalogue.REGIONS)
+        return self._regions
 
     def list_instances(self, region: str) -> Listing[Instance]:
         active = self._reach()
@@ -91,7 +115,7 @@ class SandboxProvider:
         offers = tuple(
             offer
             for machine_type in TYPES.values()
-            for region in catalogue.REGIONS
+            for region in self._regions
             if region not in machine_type.absent_from
             for spot in (False, True)
             if wanted.accepts(offer := self._offer(machine_type, region, spot=spot, full=full))

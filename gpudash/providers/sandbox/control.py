@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
 
 from gpudash import paths
 from gpudash.clock import Clock, ScaledClock, iso
@@ -16,15 +15,13 @@ from gpudash.errors import GpudashError, NotFound, UsageError
 from gpudash.model.instance import InstanceKey, InstanceState
 from gpudash.model.offer import LaunchOrder
 from gpudash.model.policy import EndAction, Policy
-from gpudash.providers.sandbox import create, effects, machine, processes
+from gpudash.providers.sandbox import effects, machine, processes
 from gpudash.providers.sandbox import faults as switches
 from gpudash.providers.sandbox import record as records
+from gpudash.providers.sandbox.adapter import SandboxProvider
 from gpudash.providers.sandbox.faults import TEXTS, Fault
 from gpudash.providers.sandbox.layout import Sandbox
 from gpudash.providers.sandbox.record import HostRecord, Power
-
-if TYPE_CHECKING:
-    from gpudash.config import Account
 
 ACCOUNT = "sandbox"
 MAX_LEASE = timedelta(hours=24)
@@ -108,7 +105,7 @@ def demo_orders(clock: Clock, count: int = 6) -> list[LaunchOrder]:
 def up(count: int = 6, clock_used: Clock | None = None) -> list[InstanceKey]:
     """Have hosts: start those that are stopped, or launch `count` demo hosts where there are none."""
     ticking = clock_used or clock()
-    provider = create(cast("Account", SimpleNamespace(name=ACCOUNT)), ticking)
+    provider = SandboxProvider(ACCOUNT, ticking, sandbox())
     found = [item for region in provider.regions() for item in provider.list_instances(region).items]
     kept = [item for item in found if item.state not in {InstanceState.TERMINATING, InstanceState.TERMINATED}]
     if not kept:
@@ -119,16 +116,28 @@ def up(count: int = 6, clock_used: Clock | None = None) -> list[InstanceKey]:
     return [instance.key for instance in kept]
 
 
-def down() -> list[InstanceKey]:
-    """Ask every host to stop; disks are kept. Faults of the interface do not stand in the way."""
-    asked = []
+def down(patience_s: float = 15.0) -> list[InstanceKey]:
+    """Stop every host and wait until none runs; disks are kept. Faults do not stand in the way.
+
+    Raises:
+        GpudashError: some still run; they are named.
+    """
+    asked: list[InstanceKey] = []
     for host in sandbox().hosts():
         with suppress(FileNotFoundError, ValueError):
             record = records.read(host)
+            effects.thaw(host)
             if record.power is Power.ON:
-                effects.thaw(host)
                 machine.turn_off(host, Power.OFF)
                 asked.append(InstanceKey(ACCOUNT, record.region, record.id))
+    pause, give_up = threading.Event(), time.monotonic() + patience_s
+    while left := [host for host in sandbox().hosts() if machine.is_alive(host)]:
+        if time.monotonic() > give_up:
+            raise GpudashError(f"Still running: {', '.join(host.id for host in left)}.", hint="Try again, or reset.")
+        for host in left:
+            with suppress(ValueError):
+                machine.look(host)  # pulls the plug of one that does not react
+        pause.wait(0.05)
     return asked
 
 
