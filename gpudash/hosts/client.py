@@ -134,7 +134,7 @@ class StatusClient:
     def _exchange(self, method: str, path: str, body: Mapping[str, Any] | None) -> tuple[int, dict[str, Any]]:
         settings = self._known()
         if self._connection is None:
-            self._connection = _connection(self._link, settings.port, self._timeout)
+            self._connection = connection_over(self._link, settings.port, self._timeout)
         connection = self._connection
         headers = {"Authorization": f"Bearer {settings.token}", "X-Gpudash-Link": settings.peer}
         payload = None
@@ -198,7 +198,7 @@ def ask_health(link: Link, port: int, timeout: float) -> dict[str, Any]:
         StatusdError: something else than a statusd answers.
         LinkDown: no connection.
     """
-    connection = _connection(link, port, timeout)
+    connection = connection_over(link, port, timeout)
     try:
         connection.request("GET", "/health")
         answer = json.loads(connection.getresponse().read(LONGEST_ANSWER))
@@ -209,7 +209,13 @@ def ask_health(link: Link, port: int, timeout: float) -> dict[str, Any]:
     return answer if isinstance(answer, dict) else {}
 
 
-def _connection(link: Link, port: int, timeout: float) -> http.client.HTTPConnection:
+def connection_over(link: Link, port: int, timeout: float) -> http.client.HTTPConnection:
+    """HTTP to a port of the host, as a stream inside the link.
+
+    Raises:
+        NoService: nothing listens there.
+        LinkDown: no connection.
+    """
     import paramiko
 
     try:
