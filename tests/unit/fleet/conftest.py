@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import hypothesis  # noqa: F401 - its plugin imports it last thing, and CPython 3.11.7 may fail on that after threads
 import pytest
 
 from gpudash.clock import ManualClock
