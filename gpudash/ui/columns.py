@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 from gpudash.fleet.record import Record
+from gpudash.model.instance import InstanceState
 from gpudash.model.operation import Stage
 from gpudash.model.tunnel import TunnelState
 from gpudash.ui import cells
@@ -89,13 +90,16 @@ def _spread(chosen: Sequence[Column[R]], rest: int) -> list[int]:
 _NARROW, _WIDE = (0, 100), (100, 10_000)
 
 
+_NO_COMPUTE = frozenset({InstanceState.STOPPED, InstanceState.HIBERNATED, InstanceState.TERMINATED})
+
+
 def _urgent_first(record: Record) -> float:
     """Money at risk, then what ends soon, then the rest, then what does not run. One figure, so that 10,000 sort fast."""
     operation = record.operation
     if operation is not None and operation.stage in (Stage.RETRYING, Stage.AMBIGUOUS) and record.is_ending:
         return 0.0
     instance = record.instance
-    if not instance.state.bills_compute:
+    if instance.state in _NO_COMPUTE:
         return 9e12
     status = record.status
     if status is None or not status.policy.limits_anything:
@@ -116,11 +120,15 @@ def hourly(record: Record) -> float | None:
 
 
 def spent_so_far(record: Record) -> float | None:
-    if record.accrual.open:
-        total = record.accrual.at(record.listed_at)
-    else:
-        total = record.accrual.fixed
-    return None if total.known is None else float(total.usd)
+    """Accrued when it was last listed, as a sort value: near enough for an order, and fast for 10,000."""
+    accrual = record.accrual
+    known, total = not accrual.fixed.unknown, float(accrual.fixed.usd)
+    for interval in accrual.open:
+        if interval.price is not None:
+            hours = (record.listed_at - interval.start).total_seconds() / 3600
+            total += float(interval.price.usd_per_hour) * max(0.0, hours)
+            known = True
+    return total if known or total else None
 
 
 def _util(record: Record) -> float | None:
@@ -142,8 +150,14 @@ def _idle(record: Record) -> float | None:
 
 
 def _guard(record: Record) -> float:
-    verdict = record.guard(record.listed_at)
-    return 9.0 if verdict is None else {"none": 0.0, "degraded": 1.0, "armed": 2.0}[verdict.level]
+    """Worst first, by the same evidence as the verdict, without its words."""
+    if record.instance.state in _NO_COMPUTE:
+        return 9.0
+    status, seen = record.status, record.status_at
+    if status is None or seen is None or not status.policy.limits_anything:
+        return 0.0
+    is_armed = status.enforcing and status.end_method is not None and record.listed_at - seen <= record.fresh_for
+    return 2.0 if is_armed else 1.0
 
 
 def _gpu(record: Record) -> str | None:
