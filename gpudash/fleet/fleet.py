@@ -395,6 +395,8 @@ class Fleet:
 
     def _show_operation(self, operation: Operation) -> None:
         self._publish(self.store.apply_operation(operation))
+        if operation.key is not None and not operation.stage.is_open:
+            self._asked_at.pop(operation.key, None)  # whatever was done, the host tells best what holds now
         self._drive(operation)
 
     def _publish(self, change: ChangeSet) -> None:

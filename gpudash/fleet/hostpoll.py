@@ -45,7 +45,15 @@ def is_asked(record: Record, *, linked: bool = False) -> bool:
 
     Strangers are left alone: nobody agreed to an SSH connection to them.
     """
-    return is_reachable(record) and (record.instance.managed or record.status is not None or linked)
+    if not is_reachable(record) or _is_coming_up(record):
+        return False
+    return record.instance.managed or record.status is not None or linked
+
+
+def _is_coming_up(record: Record) -> bool:
+    """A launch is on its way to the first daemon; asking before it is there only says so."""
+    operation = record.operation
+    return operation is not None and operation.verb is Verb.LAUNCH and operation.stage.is_open
 
 
 def every_s(record: Record) -> float:

@@ -239,13 +239,15 @@ def _explain(exc: sqlite3.Error | OSError, path: Path, busy_s: float) -> LedgerE
         return LedgerError(
             f"The ledger {path} is damaged ({said}).", hint="Start gpudash again: it sets the file aside."
         )
+    if isinstance(exc, sqlite3.IntegrityError):
+        return LedgerError(f"The ledger {path} refused a write: {said}.")
     if "locked" in words or "busy" in words:
         return LedgerError(
             f"Another process has held the ledger {path} for {busy_s:g} s.", hint="End it, or try again in a moment."
         )
     if "full" in words or "no space" in words:
         return LedgerError(f"The ledger {path} cannot be written: {said}.", hint="Free some space on that disk.")
-    if "closed" in words:
+    if "closed database" in words:
         return LedgerError(f"The ledger {path} is closed.")
     if "i/o" in words:
         return LedgerError(f"The disk under the ledger {path} failed: {said}.", hint="Check that disk and its space.")
