@@ -325,6 +325,34 @@ def test_twenty_hosts_come_up_together(cloud: SandboxCloud) -> None:
     eventually(all_run, "twenty running hosts", timeout_s=60)
 
 
+@pytest.mark.needs("ssh")
+@linux
+def test_host_looks_like_a_machine_of_its_own(cloud: SandboxCloud, tmp_path: Path) -> None:
+    """Its memory is what was rented, and its CPU time is that of its own processes, whatever the laptop does."""
+    ssh = shell(cloud, launched(cloud, instance_type="1x-h100-pcie"), tmp_path)
+    script = """
+    cpu() { sed -n 's/^usage_usec //p' $GPUDASH_SYSROOT/sys/fs/cgroup/cpu.stat; }
+    a=$(cpu); b=$(cpu); timeout 0.5 sh -c 'while :; do :; done' & c=$!; sleep 0.4; d=$(cpu); wait $c; e=$(cpu)
+    echo $((b - a)) $((d - b)) $((e - d)); grep -c 235929600 $GPUDASH_SYSROOT/proc/meminfo; echo $GPUDASH_BOOT_ID
+    """
+    rest, live, past, memory, boot = ssh.run("ssh", "host", script).stdout.split()
+    assert int(rest) < 50_000 < int(live)
+    assert int(past) >= 0
+    assert (memory, boot.endswith(b"-1")) == (b"1", True)
+
+
+@pytest.mark.needs("ssh")
+@linux
+def test_visits_count_under_the_port_seen_inside(cloud: SandboxCloud, tmp_path: Path) -> None:
+    """statusd watches port 8000 and finds the visitor there."""
+    instance = launched(cloud)
+    ssh = shell(cloud, instance, tmp_path)
+    count = "grep -c ':1F40 ' $GPUDASH_SYSROOT/proc/net/tcp; true"
+    assert ssh.run("ssh", "host", count).stdout == b"0\n"
+    with socket.create_connection(("127.0.0.1", cloud.record(instance.key).ports["8000"]), timeout=5):
+        assert ssh.run("ssh", "host", count).stdout == b"1\n"
+
+
 def test_slow_write_is_ambiguous_and_a_slow_read_unreachable(
     cloud: SandboxCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:

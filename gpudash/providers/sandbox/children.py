@@ -14,6 +14,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from gpudash.providers.sandbox import processes
+
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -48,6 +50,7 @@ class Children:
         self._lock = threading.Lock()
         self._known: dict[int, Child] = {}
         self._began = threading.Event()
+        self._past_s = 0.0
         adopt_orphans()
         threading.Thread(target=self._reap, name="reaper", daemon=True).start()
 
@@ -79,16 +82,21 @@ class Children:
         self._began.set()
         return child
 
+    def cpu_seconds(self) -> float:
+        """CPU time of all that ran here and of all that runs, where the system tells."""
+        return self._past_s + processes.cpu_seconds_below(os.getpid())
+
     def _reap(self) -> None:
         while True:
             self._began.clear()
             try:
-                pid, status = os.waitpid(-1, 0)
+                pid, status, usage = os.wait4(-1, 0)
             except ChildProcessError:
                 self._began.wait()
                 continue
             with self._lock:
                 child = self._known.pop(pid, None)
+                self._past_s += usage.ru_utime + usage.ru_stime
             if child is not None:
                 code = os.waitstatus_to_exitcode(status)
                 child.end(code if code >= 0 else 128 - code)
