@@ -439,7 +439,7 @@ class Link:
         problem = "the connection was lost"
         while True:
             # Ends the moment the transport does, so a killed server is seen at once and ticks may be slow.
-            transport.join(self.limits.tick_s)
+            transport.join(pulse.next_look(self.clock.monotonic()))
             if not transport.is_alive() or not transport.is_active():
                 break
             beat = pulse.look(self.clock.monotonic(), self._wall())

@@ -39,6 +39,10 @@ class Pulse:
         """Seconds since the last answer."""
         return mono - self._answered
 
+    def next_look(self, mono: float) -> float:
+        """Seconds until a look may find it dead, or a tick has passed."""
+        return max(0.01, min(self._limits.tick_s, self._limits.dead_after_s - self.silence(mono)))
+
     def look(self, mono: float, wall: float) -> Beat:
         """Judge the connection now. Called on every tick."""
         lead, self._lead = self._lead, wall - mono

@@ -30,8 +30,8 @@ class Limits:
     """For TCP, for the banner, for key exchange and for authentication, each."""
     ping_every_s: float = 5.0
     """Between two pings of a quiet or busy link alike."""
-    dead_after_s: float = 15.0
-    """A link whose last answer is older than this is cut and tried again."""
+    dead_after_s: float = 14.5
+    """A link whose last answer is older than this is cut and tried again: a stalled server is seen within 15 s."""
     tick_s: float = 1.0
     """How often age and sleep are looked at. A connection that breaks is seen at once, whatever this is."""
     sleep_jump_s: float = 10.0

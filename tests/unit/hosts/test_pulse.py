@@ -20,10 +20,14 @@ def test_answers_keep_it_alive() -> None:
 
 
 def test_silence_is_death_after_fifteen_seconds() -> None:
-    """The sixteenth look at a silent peer is not needed."""
+    """A silent peer is looked at once a second, and the last look comes right when its time is over: 15 at most."""
     pulse = Pulse(LIMITS, mono=0, wall=1000)
-    beats = [pulse.look(second, 1000 + second) for second in range(1, 16)]
+    now, beats = 0.0, []
+    while not beats or beats[-1] is Beat.ALIVE:
+        now += pulse.next_look(now)
+        beats.append(pulse.look(now, 1000 + now))
     assert beats == [Beat.ALIVE] * 14 + [Beat.DEAD]
+    assert now == LIMITS.dead_after_s < 15
 
 
 def test_sleep_is_told_once_and_then_an_answer_is_due() -> None:
