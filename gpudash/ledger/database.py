@@ -11,7 +11,7 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ class Database:
                 if durable:
                     self._writer.execute("PRAGMA synchronous = NORMAL")
 
-    def rows(self, sql: str, arguments: Sequence[object] = ()) -> list[Any]:
+    def rows(self, sql: str, arguments: Sequence[object] | Mapping[str, object] = ()) -> list[Any]:
         """All rows of one question, from the newest committed state.
 
         Raises:

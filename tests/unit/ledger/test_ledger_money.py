@@ -555,6 +555,28 @@ def test_costs_by_account(spending: Ledger) -> None:
     assert (line.label, line.account, line.key, line.total.usd) == ("lab", "lab", None, Decimal("5.10"))
 
 
+def test_kept_sums_are_the_sums(ledger: Ledger, look: Look, clock: ManualClock) -> None:
+    """A ledger of before there were any gives the same figures, at once and after it began to keep them."""
+    for minute in range(6):
+        look(minute * MINUTE, instance(price=None if minute == 3 else replace(TWO, usd_per_hour=Decimal(minute + 1))))
+    kept = ledger.accruals()[KEY].at(clock.now())
+    with ledger._db.write() as connection:
+        connection.execute("DELETE FROM settled")
+    assert ledger.accruals()[KEY].at(clock.now()) == kept
+    look(6 * MINUTE, instance())
+    assert ledger.accruals()[KEY].fixed == Accrual.of(ledger.intervals(KEY)).fixed
+
+
+def test_a_row_is_drawn_from_kept_sums(ledger: Ledger, look: Look) -> None:
+    """However many prices there were, few rows are read."""
+    for minute in range(50):
+        look(minute * MINUTE, instance(price=(TWO, THREE)[minute % 2]))
+    read: list[object] = []
+    ledger._db.rows = lambda *asked: read.extend(found := type(ledger._db).rows(ledger._db, *asked)) or found  # type: ignore[method-assign]
+    assert ledger.accruals()[KEY].fixed.usd > 0
+    assert len(read) == 2
+
+
 def test_accruals_of_long_gone_instances_are_left_out(ledger: Ledger, look: Look, clock: ManualClock) -> None:
     """Their money is in the reports for ever."""
     look(0 * MINUTE, instance())

@@ -64,6 +64,14 @@ def test_a_status_comes_back(ledger: Ledger) -> None:
     assert (status.policy.lease_deadline, seen_at) == (NOON + 4 * HOUR, NOON)
 
 
+def test_the_status_of_a_gone_host_is_forgotten(ledger: Ledger) -> None:
+    """Or every host there ever was would be read before the first frame."""
+    ledger.save_status(KEY, STATUS, NOON)
+    for minute, items in enumerate(([instance()], [], [])):
+        ledger.observe(listing(NOON + minute * MINUTE, items), NOON + minute * MINUTE)
+    assert ledger.load_statuses() == {}
+
+
 def test_an_unreadable_status_is_none(ledger: Ledger) -> None:
     """The host is asked again in a moment anyway."""
     ledger.save_status(KEY, {"hello": 1}, NOON)
