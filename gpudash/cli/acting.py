@@ -35,7 +35,7 @@ def target_of(run: Run, session: Session, target: str, change: Change, *, ask_ho
     record = session.resolve(target)
     forbid(run, record)
     if ask_host:
-        session.read_hosts(HOSTS_S, 0.0)
+        session.read_hosts(HOSTS_S, 0.0, [record.key])
         record = carry.must_find(session, record.key)
     reason = None if is_so(change, record) else session.actions.reason_against(change, record)
     if reason:
@@ -102,7 +102,7 @@ def extend(run: Run, target: str, duration: timedelta, timeout: timedelta) -> in
 def keepalive(run: Run, target: str, duration: timedelta, timeout: timedelta) -> int:
     """Count ID as active for DURATION, so that the idle timeout does not run. The lease stays as it is."""
     with run.session_for(target) as session:
-        record = target_of(run, session, target, Change.KEEPALIVE)
+        record = target_of(run, session, target, Change.KEEPALIVE, ask_host=True)
         operation = session.actions.keep_awake(record.key, duration)
         done = f"counts as active for {words.length(duration)}"
         return carry.through(run, session, operation, timeout_s=timeout.total_seconds(), done=done)

@@ -58,7 +58,7 @@ def costs(run: Run, since: timedelta, by: str) -> int:
                 }
             )
             return int(ExitCode.OK)
-        lines = ask(start, until, CostBy(by))
+        lines = [line for line in ask(start, until, CostBy(by)) if line.total.usd or line.total.unknown]
         for text in table(lines, by, session.ledger.spent(start, until), start):
             run.out.line(text)
         return int(ExitCode.OK)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpudash.cli import jsonview, words
+from gpudash.cli import jsonview, unanswered, words
 from gpudash.cli.output import Output, one_line
 from gpudash.cli.verb import DURATION, ID, Run, Verb, pass_run
 from gpudash.clock import iso
@@ -27,7 +27,7 @@ POLL_S = 10.0
 """How long a read waits for clouds."""
 HOSTS_S = 5.0
 """How long a read waits for statusd on the hosts."""
-FRESH_S = 20.0
+FRESH_S = 10.0
 """A host that answered anyone of us within this is not asked again."""
 
 TITLES = ("STATE", "GUARD", "NAME", "ACCOUNT", "GPU", "UTIL", "$/H", "SPENT", "IDLE", "LEASE", "ENDS", "TUN", "ID")
@@ -67,7 +67,7 @@ def ls(run: Run, timeout: timedelta) -> int:
 def look(session: Session, timeout_s: float) -> None:
     """Poll every cloud, then ask the hosts whose last word is not fresh."""
     session.poll(timeout_s)
-    session.read_hosts(min(timeout_s, HOSTS_S), FRESH_S)
+    unanswered.read_hosts(session, min(timeout_s, HOSTS_S), FRESH_S)
     session.store.apply_tunnels(tunnels.listed(session.tunnels_dir))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from gpudash.cli import words
+from gpudash.cli import unanswered, words
 from gpudash.cli.output import can_ask
 from gpudash.cli.verb import READ_ONLY, Run, Verb, pass_run
 from gpudash.errors import ExitCode, HostError, Refused, UsageError
@@ -15,6 +15,8 @@ from gpudash.model.instance import InstanceState
 ACCOUNT = "sandbox"
 BOOT_S = 20.0
 """How long hosts may take to come up."""
+ASK_S = 5.0
+"""How long to wait for what their daemons say."""
 CLOSE_S = 3.0
 """How long the owner of a forward may take to close it."""
 
@@ -61,6 +63,7 @@ def up(run: Run, count: int) -> int:
             if len(running) == len(keys) or session.clock.monotonic() >= deadline:
                 break
             session.clock.sleep(0.1)
+        unanswered.read_hosts(session, ASK_S, 0.0)
     names = ", ".join(record.instance.name for record in running)
     if len(running) < len(keys):
         text = f"{len(running)} of {len(keys)} sandbox hosts are running after {BOOT_S:.0f} s."
@@ -96,6 +99,7 @@ def reset(run: Run, yes: bool) -> int:
 
     _let_go()
     control.reset()
+    unanswered.forget()
     if paths.ledger_file().exists():
         ledger = Ledger.open(paths.ledger_file(), SystemClock())
         try:

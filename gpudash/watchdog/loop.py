@@ -189,7 +189,7 @@ class Watchdog:
         mode = "enforcing" if self._enforce else "dry run, --enforce acts"
         text = (
             f"{report.looked_at} looked at, {report.due} past a deadline, {report.ended} ended,"
-            f" {report.alarms} alarms ({mode})"
+            f" {report.alarms} alarm{'' if report.alarms == 1 else 's'} ({mode})"
         )
         counts = {
             "looked_at": report.looked_at,

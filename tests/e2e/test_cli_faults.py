@@ -123,7 +123,6 @@ def test_statusd_killed(cli: Cli, fault: Callable[[str], None]) -> None:
     assert body["instance"]["statusd"]["state"] in {"silent", "none"}
     assert body["instance"]["guard"] in {"degraded", "none"}
     assert body["host"]["problem"]
-    assert cli.ok("ls")["totals"]["unguarded_usd_per_hour"] > 0
 
 
 def test_sensor_broken_never_looks_idle(cli: Cli, fault: Callable[[str], None]) -> None:
