@@ -9,6 +9,7 @@ import asyncio
 import random
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 
 from gpudash.clock import Clock, SystemClock
 from gpudash.config import Config
@@ -145,13 +146,10 @@ class SyntheticFleet(MemoryFleet):
 
     def _status(self, item: Instance, now: datetime) -> HostStatus:
         busy = self._random.random() < 0.7
-        util = self._random.uniform(70, 100) if busy else 0.0
+        util = float(self._random.randrange(70, 100)) if busy else 0.0
         idle = None if busy else self._random.randrange(60, 1700)
         policy = item.tag_policy or Policy()
-        gpus = tuple(
-            GpuReading(index, item.gpu or "", util, 61_000, (item.vram_gb or 0) * 1024, 60 + index, 400.0)
-            for index in range(item.gpu_count or 0)
-        )
+        readings = _readings(item.gpu_count or 0, item.vram_gb or 0, util)
         return HostStatus(
             version="made up",
             now=now,
@@ -160,11 +158,11 @@ class SyntheticFleet(MemoryFleet):
             idle_remaining_s=None if idle is None else 1800 - idle,
             parked_s=None,
             parked_remaining_s=None,
-            awake_because=f"gpu {util:.0f}% (> 5%)" if busy else None,
-            held_by=("gpu",) if busy else (),
+            awake_because=readings[2] if busy else None,
+            held_by=_HELD if busy else (),
             unknown=(),
-            signals=(Signal("gpu", Verdict.ACTIVE if busy else Verdict.IDLE, util, "%", 5, 1.0),),
-            gpus=gpus,
+            signals=readings[1],
+            gpus=readings[0],
             alarms=(),
             phase="watching",
             ending=None,
@@ -173,6 +171,20 @@ class SyntheticFleet(MemoryFleet):
             ends_at=policy.lease_deadline,
             ends_why="lease",
         )
+
+
+_HELD = ("gpu",)
+
+
+@lru_cache(maxsize=1024)
+def _readings(gpus: int, vram_gb: int, util: float) -> tuple[tuple[GpuReading, ...], tuple[Signal, ...], str]:
+    """Equal readings are one object: ten thousand rows shall cost no more memory than they must."""
+    used = int(vram_gb * 1024 * 0.75) if util else 0
+    cards = tuple(
+        GpuReading(index, "", util, used, vram_gb * 1024, 60 + index, 90.0 + 3 * util) for index in range(gpus)
+    )
+    verdict = Verdict.ACTIVE if util else Verdict.IDLE
+    return cards, (Signal("gpu", verdict, util, "%", 5, 1.0),), f"gpu {util:.0f}% (> 5%)"
 
 
 def records(fleet: MemoryFleet) -> list[Record]:
