@@ -163,8 +163,9 @@ class GpudashApp(App[int], inherit_bindings=False):
         if self.options.frame_saver is not None:
             self.options.frame_saver(self)
         workers = [worker for worker in self.workers if worker.group == "fleet"]
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(self.workers.wait_for_complete(workers), QUIT_S)
+        if workers:
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(self.workers.wait_for_complete(workers), QUIT_S)
         self.exit(code)
 
     # -- beats and changes --------------------------------------------------------------------------------------

@@ -178,7 +178,7 @@ FLEET: tuple[Column[Record], ...] = (
     Column("account", "ACCOUNT", 9, cells.account, lambda r: r.key.account, weight=5, grow=7, key="A"),
     Column("region", "REGION", 14, cells.region, lambda r: r.key.region, weight=8, key="R", screens=(200, 10_000)),
     Column("type", "TYPE", 18, cells.kind, lambda r: r.instance.instance_type, weight=9, screens=(220, 10_000)),
-    Column("gpu", "GPU", 9, cells.gpu, _gpu, weight=2, grow=9, key="G"),
+    Column("gpu", "GPU", 11, cells.gpu, _gpu, weight=2, grow=9, key="G"),
     Column("util", "UTIL", 13, cells.util, _util, weight=4, grow=12, key="B", falling=True),
     Column("price", "$/H", 6, cells.price, hourly, weight=1, grow=1, right=True, key="H", falling=True),
     Column("spent", "SPENT", 8, cells.spent, spent_so_far, weight=2, grow=2, right=True, key="C", falling=True),
