@@ -186,7 +186,8 @@ class GpudashApp(App[int], inherit_bindings=False):
         self._gathered |= changes
         if not self._gathering:
             self._gathering = True
-            self.set_timer(GATHER_S, self._draw_changes)
+            # The fleet may call from a context that knows no app, which a timer needs; a message does not.
+            self.call_later(lambda: self.set_timer(GATHER_S, self._draw_changes))
 
     def _draw_changes(self) -> None:
         changes, self._gathered, self._gathering = self._gathered, ChangeSet(), False
