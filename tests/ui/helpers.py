@@ -37,7 +37,7 @@ class Stage:
             await self.settle()
 
     async def settle(self) -> None:
-        """Let messages, workers of keys and gathered changes through; quicker than `pilot.pause`, which waits for the CPU."""
+        """Let messages, workers of keys and gathered changes through; `pilot.pause` waits for the CPU."""
         for _ in range(3):
             await asyncio.sleep(0.006)  # more than a frame: what waits for a refresh comes through
             await self.pilot._wait_for_screen()

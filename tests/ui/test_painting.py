@@ -1,4 +1,6 @@
-"""Drawing what changed, counted: lines a tick, refreshes without news, texts made; the same for 100 rows and for 10,000."""
+"""Drawing what changed, counted: lines a tick, refreshes without news, texts made; the same for 100 rows and for
+10,000.
+"""
 
 from __future__ import annotations
 
