@@ -102,6 +102,8 @@ def gpu_lines(gpus: Sequence[GpuReading], history: Sequence[float | None], width
 def awake_line(record: Record, scene: Scene) -> Line:
     """What keeps it awake, or what it waits for."""
     known = record.status
+    if not record.instance.state.bills_compute:
+        return labelled("state", ((f"{record.instance.state.value}; r starts it", "muted"),))
     if known is None:
         return labelled("awake", ((record.status_problem or "no answer from statusd yet", "unknown"),))
     if known.unknown:
@@ -167,6 +169,8 @@ def lease_line(record: Record, scene: Scene) -> Line:
     """When the lease ends, how much of it is left, and the hard deadline."""
     policy = record.policy
     if policy is None or (policy.lease_deadline is None and policy.hard_deadline is None):
+        if not record.instance.state.bills_compute:
+            return labelled("lease", cells.NOTHING)
         return labelled("lease", (("none", "guard-none"), ("  + sets one", "muted")))
     spans: list[Span] = []
     if policy.lease_deadline is not None:
@@ -311,7 +315,7 @@ def details(record: Record, extras: Extras, scene: Scene, width: int, height: in
     """The details below the table: three blocks side by side where there is room, else the weightiest lines."""
     body = height - 1
     lines = [heading(record, width)]
-    status = record.status
+    status = record.status if record.instance.state.bills_compute else None
     if width < 110:
         gpus = gpu_lines(status.gpus, record.utilisation, width - 4, 2) if status else []
         block = [awake_line(record, scene), *facts(record, Extras(ssh=extras.ssh), scene, width - 2, body - 1)]
@@ -320,7 +324,7 @@ def details(record: Record, extras: Extras, scene: Scene, width: int, height: in
         return lines + [((" ", "text"), *line) for line in block[:body]]
     left = gpu_lines(status.gpus, record.utilisation, 44, body) if status else []
     middle = [*alarm_lines(record), awake_line(record, scene)]
-    if status is not None:
+    if status is not None and record.instance.state.bills_compute:
         middle += signal_lines(status.signals, body - len(middle))
     columns: list[tuple[list[Line], int]] = []
     if left:
