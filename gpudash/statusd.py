@@ -380,7 +380,10 @@ def kernel_boot_id() -> str:
         return read_text("/proc/sys/kernel/random/boot_id").strip()
     try:
         asked = subprocess.run(
-            ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=5
+            ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=5,
         )
         return asked.stdout.decode().strip() or "unknown"
     except (OSError, subprocess.SubprocessError):
@@ -427,7 +430,11 @@ class Clock:
         self._read_file()
         boot, last_seen = boot_seconds(), float(saved.get("last_seen") or 0)
         if saved.get("boot_id") == boot_id and 0 <= float(saved.get("boot", -1)) <= boot:
-            self._wall0, self._boot0, self.synced = float(saved["wall"]), float(saved["boot"]), bool(saved.get("synced"))
+            self._wall0, self._boot0, self.synced = (
+                float(saved["wall"]),
+                float(saved["boot"]),
+                bool(saved.get("synced")),
+            )
         else:
             self._wall0, self._boot0, self.synced = max(self.wall(), last_seen), boot, self._is_synchronised()
 
@@ -755,8 +762,8 @@ class HostSensors:
             ticks = [int(word) for word in read_text("/proc/stat").split("\n", 1)[0].split()[1:9]]
             busy, total = float(sum(ticks[:3]) + sum(ticks[5:7])), float(sum(ticks))
             before, self._busy = self._busy, (busy, total)
-            is_known = before is not None and total > before[1]
-            self.cpu_pct = 100 * (busy - before[0]) / (total - before[1]) if before and is_known else None
+            if before is not None and total > before[1]:
+                self.cpu_pct = 100 * (busy - before[0]) / (total - before[1])
         limit = config["thresholds"]["cpu_pct"]
         if limit is None:  # one busy core of many is work too
             limit = round(min(10.0, 80.0 / cores), 1)
@@ -870,9 +877,9 @@ class FileWalk:
                 count, stamps, newest = count + 1, (stamps + mtime) & (1 << 64) - 1, max(newest, mtime)
         seen = (paths, count, stamps)
         before, self._before = self._before, seen
-        if before is None or before[0] != paths:
+        if before is None:
             return pending("files")
-        is_changed = seen != before
+        is_changed = seen != before and before[0] == paths
         more = ", the rest not looked at" if count >= WALK_LIMIT else ""
         text = "files changed below {}".format(", ".join(config["watch_paths"]))
         return Reading("files", "active" if is_changed else "idle", count, "files", None,
@@ -920,7 +927,12 @@ class _Memory(ctypes.Structure):
 
 
 class _Process(ctypes.Structure):
-    _fields_ = (("pid", ctypes.c_uint), ("used", ctypes.c_ulonglong), ("gpu", ctypes.c_uint), ("compute", ctypes.c_uint))
+    _fields_ = (
+        ("pid", ctypes.c_uint),
+        ("used", ctypes.c_ulonglong),
+        ("gpu", ctypes.c_uint),
+        ("compute", ctypes.c_uint),
+    )
 
 
 class Nvml:
@@ -978,7 +990,11 @@ class Nvml:
         except (NvmlError, AttributeError):
             return None
         return [
-            {"pid": row.pid, "name": process_name(row.pid), "memory_mib": row.used >> 20 if row.used < 1 << 63 else None}
+            {
+                "pid": row.pid,
+                "name": process_name(row.pid),
+                "memory_mib": row.used >> 20 if row.used < 1 << 63 else None,
+            }
             for row in table[: count.value]
         ]
 
@@ -1056,7 +1072,9 @@ class GpuSampler(threading.Thread):
         """The highest utilisation of any device within the window."""
         since = boot_seconds() - window_s
         with self._lock:
-            recent = [util for at, util in self._history if at >= since] or [util for _, util in list(self._history)[-1:]]
+            recent = [util for at, util in self._history if at >= since] or [
+                util for _, util in list(self._history)[-1:]
+            ]
         return max(recent) if recent else None
 
     def _publish(self, gpus: list[Json]) -> None:
@@ -1458,7 +1476,9 @@ class Core:
         is_moved = hard is not None and (wanted is None or wanted > hard)
         text = f"config.json asks for a hard deadline of {utc(wanted)}; it never moves later and stays {utc(hard)}"
         self.alarm("hard-deadline", text, is_on=is_moved)
-        self.note("config", "policy revision {} taken: lease until {}".format(revision, utc(asked["lease_deadline"]) or "-"))
+        self.note(
+            "config", "policy revision {} taken: lease until {}".format(revision, utc(asked["lease_deadline"]) or "-")
+        )
         return self._clamped(dict(asked, hard_deadline=hard if is_moved else wanted, **source))
 
     def _clamped(self, policy: Json) -> Json:
@@ -1478,7 +1498,9 @@ class Core:
         if policy["lease_deadline"] is not None or policy["hard_deadline"] is not None:
             needed[policy["lease_action"]] = "lease"
         self.is_enforcing = end["method"] == "command" and all(ladder(*pair, end) for pair in needed.items())
-        text = "this host cannot end itself: no end command is configured for {}".format(" and ".join(sorted(needed) or ACTIONS))
+        text = "this host cannot end itself: no end command is configured for {}".format(
+            " and ".join(sorted(needed) or ACTIONS)
+        )
         self.alarm("no-end", text, is_on=not self.is_enforcing)
 
     def _policy(self) -> Json:
@@ -1491,6 +1513,8 @@ class Core:
         return float(self.config["sample_interval_s"])
 
     def _files_period(self) -> float:
+        if self.files.rounds < 1:  # a second look soon, so that there is a difference to tell
+            return self._host_period()
         return max(self._host_period(), min(30.0, 30.0 / max(1.0, self.clock.speed)))
 
     def _read_files(self) -> list[Reading]:
@@ -1516,7 +1540,7 @@ class Core:
             limit, age = max(3 * period, 2.0), boot_seconds() - reading.at
             if reading.pending:
                 age = boot_seconds() - self._born
-            if age > limit and not (reading.pending and name in self.host.readings):
+            if age > limit:
                 what = f"no sample for {spoken(age)}"
                 reading = unknown(name, what)
                 reading.at = boot_seconds() - age
@@ -1580,7 +1604,9 @@ class Core:
     def _sensor_alarms(self, lost: list[Reading]) -> None:
         for name in SIGNALS:
             reading = next((one for one in lost if one.name == name), None)
-            text = "the {} sensor is broken and holds the host awake: {}".format(name, reading.detail if reading else "")
+            text = "the {} sensor is broken and holds the host awake: {}".format(
+                name, reading.detail if reading else ""
+            )
             self.alarm("sensor-" + name, text, is_on=reading is not None)
 
     @staticmethod
@@ -1645,7 +1671,10 @@ class Core:
             self.alarm("clock-jump", refused, is_on=bool(refused))
             now = self.clock.now()
             self.ticked_at = boot_seconds()
-            if self.host.rounds != self._seen_rounds or self.ticked_at - self._observed_boot > 1.5 * self._host_period():
+            if (
+                self.host.rounds != self._seen_rounds
+                or self.ticked_at - self._observed_boot > 1.5 * self._host_period()
+            ):
                 self.observe(now)
                 self._seen_rounds, self._observed_boot = self.host.rounds, self.ticked_at
             if self.ending is not None:
@@ -1727,7 +1756,9 @@ class Core:
     def _warning_text(self, why: str, at: float, now: float) -> str:
         action = self._policy()["lease_action" if why in ("lease", "hard") else "idle_action"]
         keep = {
-            "lease": "To keep it: gpudash extend {} 1h".format(self.config["instance"]["name"] or self.config["instance"]["id"]),
+            "lease": "To keep it: gpudash extend {} 1h".format(
+                self.config["instance"]["name"] or self.config["instance"]["id"]
+            ),
             "hard": "Nothing can move this deadline; save your work",
         }.get(why, "To keep it: use it, or touch {}".format(os.path.join(self.home, "activity")))
         what = "This host will be %s in %s, at %s, because %s. %s."
@@ -2066,7 +2097,7 @@ class Scribe(threading.Thread):
         while not self._stopped.is_set():
             is_well = self.flush()
             if is_well:
-                self._poke.wait(1.0)
+                self._poke.wait(min(1.0, self._core.config["sample_interval_s"]))
             else:
                 self._stopped.wait(1.0)
             self._poke.clear()
@@ -2079,7 +2110,7 @@ class Scribe(threading.Thread):
         """Write what is left, within reason, and end."""
         self._stopped.set()
         self._poke.set()
-        self.join(5.0)
+        self.join(3.0)
         if not self.is_alive():
             self._written_at = 0.0
             self.flush()
@@ -2271,6 +2302,14 @@ class Connection:
         self._sock.settimeout(self.SLOW_S)
         self._sock.sendall(content)
 
+    def drain(self) -> None:
+        """Read a little of what a refused client still sends, so that it can read why before the connection is reset."""
+        self._sock.shutdown(socket.SHUT_WR)
+        self._sock.settimeout(0.5)
+        for _ in range(64):
+            if not self._sock.recv(65536):
+                return
+
     def _receive(self, patience: float) -> bool:
         if patience <= 0:
             raise Refusal(408, "the request took too long to arrive")
@@ -2382,6 +2421,7 @@ class Web:
                 request = connection.next_request()
             except Refusal as refusal:
                 connection.send(Answer(refusal.status, json.dumps(refusal.document).encode()).wire(True))
+                connection.drain()
                 return
             if request is None:
                 return
@@ -2536,7 +2576,12 @@ def metrics_text(status: Json) -> str:
             lines.append("gpudash_{}{} {}".format(name, f"{{{inside}}}" if inside else "", json.dumps(float(value))))
 
     instance, idle, parked = status["instance"], status["idle"], status["parked"]
-    about = {"version": status["version"], "build": status["build"], "account": instance["account"], "id": instance["id"]}
+    about = {
+        "version": status["version"],
+        "build": status["build"],
+        "account": instance["account"],
+        "id": instance["id"],
+    }
     family("info", "Which statusd this is, and of which instance.", [(about, 1)])
     family("enforcing", "1 when this daemon can and will end the host.", [({}, status["enforcing"])])
     family("lease_remaining_seconds", "Time until the lease ends.", [({}, status["lease"]["remaining_s"])])
@@ -2552,7 +2597,9 @@ def metrics_text(status: Json) -> str:
     family("signal_unknown", "1 when the signal is not known.", [
         ({"signal": one["name"]}, one["verdict"] == "unknown") for one in signals
     ])  # fmt: skip
-    family("signal_value", "The last value of the signal.", [({"signal": one["name"]}, one["value"]) for one in signals])
+    family(
+        "signal_value", "The last value of the signal.", [({"signal": one["name"]}, one["value"]) for one in signals]
+    )
     family("alarm", "1 for each alarm that is on.", [({"code": one["code"]}, 1) for one in status["alarms"]])
     gpus = [({"gpu": gpu["index"], "name": gpu["name"]}, gpu) for gpu in status["gpus"]]
     for name, field, words in (
@@ -2604,7 +2651,7 @@ section{background:var(--card);border:1px solid var(--line);border-radius:14px;p
 table{border-collapse:collapse;width:100%}
 th{text-align:left;font-weight:500;color:var(--soft);font-size:.85rem;padding:0 .75rem .35rem 0}
 td{border-top:1px solid var(--line);padding:.45rem .75rem .45rem 0;vertical-align:top;overflow-wrap:anywhere}
-td:first-child,td:nth-child(2){white-space:nowrap}td.num,th.num{text-align:right}
+td:first-child,td:nth-child(2){white-space:nowrap}td.num,th.num{text-align:right;white-space:nowrap;padding-right:0}
 .gpu+.gpu{border-top:1px solid var(--line);margin-top:.9rem;padding-top:.9rem}
 .row{display:flex;flex-wrap:wrap;justify-content:space-between;gap:0 1rem}
 svg{display:block;width:100%;height:34px;margin-top:.35rem}
@@ -2653,7 +2700,7 @@ function el(tag,kind,...kids){const e=document.createElement(tag);if(kind)e.clas
 function put(id,...kids){$(id).replaceChildren(...kids.filter(k=>k!==null&&k!==undefined))}
 function spoken(s){if(s===null)return NONE;if(s<120)return s+" s";const m=Math.floor(s/60),h=Math.floor(m/60),d=Math.floor(h/24);
   if(h<1)return m+" min";if(d<1)return h+" h"+(m%60?" "+m%60+" min":"");return d+" d"+(h%24?" "+h%24+" h":"")}
-function clock(t){if(!t)return NONE;const d=new Date(t);return d.toLocaleString([],{weekday:"short",hour:"2-digit",minute:"2-digit"})}
+function clock(t){if(!t)return NONE;const d=new Date(t);return d.toLocaleString([],{weekday:"short",hour:"2-digit",minute:"2-digit",hourCycle:"h23"})}
 function big(n){return n===null?NONE:n.toLocaleString("en",{maximumFractionDigits:n<10?1:0})}
 function shown(v,u){if(v===null)return NONE;if(u==="B/s"){for(const x of["B/s","kB/s","MB/s"]){if(v<1000)return big(v)+" "+x;v/=1000}
   return big(v)+" GB/s"}if(u==="s")return spoken(Math.round(v))+" ago";return big(v)+(u?" "+u:"")}
@@ -2697,15 +2744,14 @@ function draw(s){
         meter("GPU "+g.index+" load",g.util_pct||0,"go",big(g.util_pct)+" percent"),el("div","row soft",el("span","",cells),el("span","",who)),
         meter("GPU "+g.index+" memory",mem,"hold",cells),el("div","go",spark(h)))}):[el("span","soft","none seen")]));
   const MARK={active:["\\u25cf active","hold"],idle:["\\u25cb idle","soft"],unknown:["? unknown","bad"]};
-  put("signals",...s.signals.map(g=>{const m=MARK[g.verdict],limit=g.threshold===null?"":" (> "+shown(g.threshold,g.unit)+")";
-    const head=el("th","",g.name.replace("_"," "));head.scope="row";
+  put("signals",...s.signals.map(g=>{const m=g.detail.endsWith("pending")?["\u2026 starting","soft"]:MARK[g.verdict],limit=!g.threshold?"":" (> "+shown(g.threshold,g.unit)+")";
     return el("tr","",el("td","",g.name.replace("_"," ")),el("td",g.counts?m[1]:"soft",m[0]),
       el("td","",shown(g.value,g.unit),el("span","soft opt",limit)),el("td","soft opt",(g.counts?"":"not counted. ")+g.detail),
       el("td","num soft",g.age_s===null?NONE:g.age_s+" s"))}));
   const part=(a,b)=>a===null||!b?0:100*a/b,m=s.memory,d=s.disk;
   put("machine",...[["CPU",s.cpu_pct||0,s.cpu_pct===null?NONE:big(s.cpu_pct)+" %"],["Memory",part(m.used_mib,m.total_mib),
       big(m.used_mib)+" of "+big(m.total_mib)+" MiB"],["Disk",part(d.used_gb,d.total_gb),big(d.used_gb)+" of "+big(d.total_gb)+" GB"]]
-    .flatMap(([n,p,w])=>[el("div","row",el("span","",n),el("span","soft",w)),meter(n,p,p>90?"bad":"hold",w)]),
+    .flatMap(([n,p,w])=>[el("div","row",el("span","",n),el("span","soft",w)),meter(n,p,n!=="CPU"&&p>90?"bad":"hold",w)]),
     el("div","soft","load "+(s.load_1m===null?NONE:s.load_1m.toFixed(2))));
   put("events",...s.events.slice(-8).reverse().map(e=>el("li","",el("time","soft",clock(e.at)),el("span","",e.text))));
   $("about").textContent="statusd "+s.version+" \\u00b7 "+s.build+" \\u00b7 policy "+s.policy.revision}
@@ -3051,7 +3097,7 @@ def stop_running(home: str) -> int:
         sys.stdout.write("statusd does not run here\n")
         return 0
     pid = holder_of(home)
-    for number, patience in ((signal.SIGTERM, 12.0), (signal.SIGKILL, 5.0)):
+    for number, patience in ((signal.SIGTERM, 4.0), (signal.SIGKILL, 5.0)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
         pause, until = threading.Event(), boot_seconds() + patience
@@ -3072,7 +3118,9 @@ def check(home: str) -> int:
     words = [
         f"statusd {VERSION} ({own_build()}) on Python {sys.version.split()[0]}: ready",
         "instance  {} {} {}".format(instance["account"], instance["id"], instance["name"]),
-        "lease     {}, hard {}, then {}".format(policy["lease_deadline"], policy["hard_deadline"], policy["lease_action"]),
+        "lease     {}, hard {}, then {}".format(
+            policy["lease_deadline"], policy["hard_deadline"], policy["lease_action"]
+        ),
         "idle      {} s, then {}".format(policy["idle_timeout_s"], policy["idle_action"]),
         "end       {}".format(config["end"]["method"]),
     ]
