@@ -246,7 +246,8 @@ class Forward:
 
     def probe(self) -> None:
         """Open the remote port once and let go: proves it, and costs the service one connection."""
-        with contextlib.suppress(GpudashError):
+        # Letting go writes to the connection, which may end at that very moment.
+        with contextlib.suppress(GpudashError, EOFError, OSError):
             self._open(self._link.limits.channel_s, ("127.0.0.1", 0)).close()
 
     def note_link(self) -> None:
