@@ -125,6 +125,8 @@ class Watchdog:
             return
         asked_at = session.clock.now()
         session.poll(POLL_S)
+        if self._enforce:
+            session.drive(POLL_S)
         health = session.store.health
         found = judge(
             session.store.records.values(), health, asked_at=asked_at, now=session.clock.now(), grace=self._grace
