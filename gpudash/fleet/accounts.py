@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 class Accounts(Mapping[str, Provider]):
     """Adapters by account name. Asking for one may raise `AuthRefused`; the next ask tries again."""
 
-    def __init__(self, config: Config, names: Sequence[str], clock: Clock) -> None:
+    def __init__(
+        self, config: Config, names: Sequence[str], clock: Clock, made: Mapping[str, Provider] | None = None
+    ) -> None:
+        """`made`: adapters to use as they are; the others are made from the settings."""
         unknown = [name for name in names if name not in config.accounts]
         if unknown:
             known = ", ".join(sorted(config.accounts))
@@ -27,7 +30,7 @@ class Accounts(Mapping[str, Provider]):
         self._config = config
         self._names = tuple(names)
         self._clock = clock
-        self._made: dict[str, Provider] = {}
+        self._made: dict[str, Provider] = dict(made or {})
         self._locks = {name: threading.Lock() for name in names}
 
     def __getitem__(self, name: str) -> Provider:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -266,8 +266,7 @@ class Fleet:
     async def _ask_accounts(self, names: list[str], ask: Callable[[str], Listing[Any]]) -> list[Listing[Any]]:
         asked_at = self.clock.now()
         futures = {name: self._lanes["look", name].submit(ask, name) for name in names}
-        if futures:
-            await asyncio.wait([asyncio.wrap_future(future) for future in futures.values()], timeout=OFFERS_S)
+        await _all_done(futures.values(), OFFERS_S)
         return [self.session.answer_of(name, future, asked_at, OFFERS_S) for name, future in futures.items()]
 
     # -- what is due ----------------------------------------------------------------------------------------------
@@ -421,8 +420,7 @@ class Fleet:
             if operation.id in self.session.desk.fresh
         ]
         flights += [flight for flight in self._in_flight.values() if not flight.done()]
-        if flights:
-            await asyncio.wait([asyncio.wrap_future(flight) for flight in flights], timeout=QUIT_S)
+        await _all_done(flights, QUIT_S)
 
 
 async def _again_and_again(every_s: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -432,6 +430,15 @@ async def _again_and_again(every_s: float, work: Callable[[], Coroutine[Any, Any
         except Exception:  # one bad round must not end the rounds
             log.exception("%s failed", getattr(work, "__name__", "a round"))
         await asyncio.sleep(every_s)
+
+
+async def _all_done(futures: Iterable[Future[Any]], seconds: float) -> None:
+    """Wait until all are done or the time is up; their outcomes, errors too, are for the caller to read."""
+    waiting = [asyncio.wrap_future(future) for future in futures]
+    for one in waiting:
+        one.add_done_callback(lambda done: None if done.cancelled() else done.exception() and None)
+    if waiting:
+        await asyncio.wait(waiting, timeout=seconds)
 
 
 def _log_failure(done: Future[Any], operation: Operation) -> None:

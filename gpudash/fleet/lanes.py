@@ -12,6 +12,7 @@ import queue
 import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -43,8 +44,12 @@ class Lane:
         future: Future[T] = Future()
 
         def job() -> None:
-            if future.set_running_or_notify_cancel():
-                _run(future, lambda: fn(*args, **kwargs))
+            tell = _run(future, lambda: fn(*args, **kwargs)) if future.set_running_or_notify_cancel() else None
+            # Free before the answer is out: whoever gets it may ask again at once.
+            with self._lock:
+                self._waiting -= 1
+            if tell is not None:
+                tell()
 
         with self._lock:
             if self._closed:
@@ -68,21 +73,17 @@ class Lane:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            try:
-                job()
-            finally:
-                with self._lock:
-                    self._waiting -= 1
+            job()
 
 
-def _run(future: Future[Any], fn: Callable[[], Any]) -> None:
+def _run(future: Future[Any], fn: Callable[[], Any]) -> Callable[[], None]:
+    """Do it; the function that is returned hands the outcome to the future."""
     try:
         result = fn()
     except BaseException as exc:  # a lane must outlive whatever it runs; the future carries the error to its owner
         log.debug("a call in %s failed", threading.current_thread().name, exc_info=True)
-        future.set_exception(exc)
-    else:
-        future.set_result(result)
+        return partial(future.set_exception, exc)
+    return partial(future.set_result, result)
 
 
 class Lanes:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from datetime import datetime
 from queue import Empty, SimpleQueue
@@ -42,7 +42,7 @@ from gpudash.model.listing import Listing
 from gpudash.model.offer import Offer, OfferFilter
 from gpudash.model.operation import Operation
 from gpudash.model.policy import Policy
-from gpudash.providers.base import Leftover
+from gpudash.providers.base import Leftover, Provider
 
 if TYPE_CHECKING:
     from gpudash.config import Config
@@ -100,6 +100,7 @@ class Session:
         read_only: bool = False,
         actor: str,
         clock: Clock | None = None,
+        providers: Mapping[str, Provider] | None = None,
     ) -> Session:
         """Open ledger and store (filled from the last snapshots). Asks no cloud.
 
@@ -109,6 +110,7 @@ class Session:
             read_only: refuse every change, whatever the settings say.
             actor: who acts, for the diary: ``dashboard``, ``cli``, ``watchdog`` …
             clock: the sandbox's where only sandbox accounts are chosen, else the system's, where None.
+            providers: adapters by account to use as they are, instead of making them from the settings.
 
         Raises:
             UsageError: an account that is not configured.
@@ -116,7 +118,7 @@ class Session:
         """
         names = tuple(accounts) if accounts is not None else tuple(account.name for account in config.selected())
         clock = clock or choose_clock(config, names)
-        chosen = Accounts(config, names, clock)
+        chosen = Accounts(config, names, clock, providers)
         ledger = Ledger.open(paths.ledger_file(), clock)
         pace = Pace(clock)
         store = FleetStore(pace.span)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from gpudash.errors import HostError, LinkDown
 from gpudash.hosts.auth import authenticate
 from gpudash.hosts.hostkeys import HostKey, KnownHosts
+from gpudash.hosts.jump import through, way_to
 from gpudash.hosts.states import Limits
 from gpudash.model.instance import SshAddress
 
@@ -59,7 +60,7 @@ def connect(
     import paramiko
 
     where = f"{address.host}:{address.port}"
-    sock = _dial(address, limits.connect_s)
+    sock = _dial(address, limits.connect_s, Path.home())
     try:
         transport = paramiko.Transport(sock)
     except BaseException:
@@ -83,8 +84,11 @@ def connect(
     return transport
 
 
-def _dial(address: SshAddress, timeout: float) -> socket.socket:
+def _dial(address: SshAddress, timeout: float, home: Path) -> socket.socket:
     where = f"{address.host}:{address.port}"
+    way = way_to(address, home)
+    if way is not None:
+        return through(way)
     try:
         sock = socket.create_connection((address.host, address.port), timeout=timeout)
     except ConnectionRefusedError as exc:

@@ -10,6 +10,7 @@ such questions share one event inside paramiko. All methods may be called from a
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from paramiko import Channel, SFTPClient, Transport
 
 __all__ = ["ExecResult", "Link", "LinkState"]
+
+log = logging.getLogger(__name__)
 
 WINDOW = 1 << 24
 """16 MB in flight: 155 MB/s at 50 ms round trip, against 34 with paramiko's default."""
@@ -230,7 +233,7 @@ class Link:
             if transport is not None and transport.is_active():
                 return transport
             if self._state is LinkState.NEEDS_USER and self._decision is not None:
-                raise self._decision
+                raise self._decision.with_traceback(None)
             left = deadline - self.clock.monotonic()
             if self._closing or left <= 0:
                 why = self._problem or f"it did not come up within {timeout:g} s"
@@ -515,8 +518,13 @@ class Link:
     def _changed(self) -> None:
         for forward in self.forwards:
             forward.note_link()
-        if self._on_change is not None:
+        if self._on_change is None:
+            return
+        try:
             self._on_change(self.key)
+        except Exception:
+            # Whoever watches may be on its way out; the supervision of the link must not end with it.
+            log.exception("a watcher of %s failed", self.key)
 
 
 def _probe_all(forwards: list[Forward]) -> None:

@@ -13,6 +13,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,10 @@ from support.ssh import Ssh
 from support.waiting import eventually
 
 from gpudash.clock import ScaledClock
-from gpudash.errors import Ambiguous, ProviderError
+from gpudash.config import Account
+from gpudash.errors import Ambiguous, ConfigError, ProviderError
 from gpudash.model.instance import Instance, InstanceKey, InstanceState
+from gpudash.providers import sandbox
 from gpudash.providers.sandbox import control, keys, machine, processes
 from gpudash.providers.sandbox import record as records
 
@@ -263,6 +266,14 @@ def test_reset_leaves_no_process_port_or_file(cloud: SandboxCloud, tmp_path: Pat
             socket.create_connection(("127.0.0.1", port), timeout=5)
 
 
+def test_account_watches_the_regions_it_names(cloud: SandboxCloud) -> None:
+    """And a region that is not there is told by the setting's name."""
+    some = sandbox.create(Account("sandbox", "sandbox", regions=("sandbox-west",)), cloud.clock)
+    assert some.regions() == ("sandbox-west",)
+    with pytest.raises(ConfigError, match=r"accounts\.sandbox\.regions.*mars"):
+        sandbox.create(Account("sandbox", "sandbox", regions=("mars",)), cloud.clock)
+
+
 def test_unreadable_record_makes_the_listing_incomplete(cloud: SandboxCloud) -> None:
     """One broken file hides one host, and the listing says so."""
     good, bad = launched(cloud), launched(cloud)
@@ -306,12 +317,22 @@ def test_demo_orders_launch_and_up_starts_what_is_stopped(cloud: SandboxCloud) -
     first = control.up(3)
     for key in first:
         eventually(lambda key=key: _state(key) is InstanceState.RUNNING, f"{key} runs")  # type: ignore[misc]
+    control.set_fault("host-frozen", True, first[0].id)
     assert {key.id for key in control.down()} == {key.id for key in first}
-    for key in first:
-        eventually(lambda key=key: _state(key) is InstanceState.STOPPED, f"{key} is stopped")  # type: ignore[misc]
+    assert {_state(key) for key in first} == {InstanceState.STOPPED}
+    control.set_fault("host-frozen", False)
     assert {key.id for key in control.up(3)} == {key.id for key in first}
     names = {order.name for order in control.demo_orders(cloud.clock, 20)}
     assert len(names) == 20
+
+
+def test_one_token_from_many_threads_is_one_host(cloud: SandboxCloud) -> None:
+    """Twice at the same moment is still twice the same."""
+    order = cloud.order()
+    with ThreadPoolExecutor(8) as pool:
+        keys_made = set(pool.map(lambda _: cloud.again().launch(order), range(8)))
+    assert len(keys_made) == 1
+    assert len(cloud.provider.list_instances(cloud.region).items) == 1
 
 
 def test_twenty_hosts_come_up_together(cloud: SandboxCloud) -> None:

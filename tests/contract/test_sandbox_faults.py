@@ -69,6 +69,16 @@ def test_switches_are_for_all_or_for_some(cloud: SandboxCloud) -> None:
     assert (cleared.on, cleared.hosts) == (False, ())
 
 
+def test_host_is_found_by_name_and_beginning_of_id(cloud: SandboxCloud) -> None:
+    """As people write them."""
+    instance = launched(cloud, name="comfy")
+    for text in ("comfy", f"sandbox:{instance.key.id}", instance.key.id[:6]):
+        assert control.set_fault("ssh-cut", True, text).hosts == (instance.key.id,)
+    launched(cloud, name="comfy")
+    with pytest.raises(NotFound, match="several"):
+        control.set_fault("ssh-cut", True, "comfy")
+
+
 def test_wrong_names_are_refused_with_what_there_is(cloud: SandboxCloud) -> None:
     """A typo is told, and a host that is not there."""
     with pytest.raises(UsageError, match="api-down"):

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import re
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -380,16 +381,72 @@ def test_changes_are_told(sshd: Sshd, state_dir: Path) -> None:
     hosts.close()
 
 
-def test_real_ssh_runs_by_our_command_line(hosts: Hosts, sshd: Sshd, state_dir: Path) -> None:
+def test_real_ssh_runs_by_our_command_line(sshd: Sshd, tmp_path: Path) -> None:
     """What we print works, with our host keys, and asks nothing; ssh that met the host first is trusted by the link."""
+    state_dir = tmp_path / "Application Support" / "100%h"
+    hosts = Hosts(state_dir, SystemClock(), owner="cli", limits=QUICK)
     argv = ssh_argv(sshd.instance(), command=["echo", "$HOME"], state_dir=state_dir)
-    state_dir.mkdir()
+    state_dir.mkdir(parents=True)
     for _ in range(2):
         done = subprocess.run(
             [*argv[:1], "-o", "BatchMode=yes", *argv[1:]], capture_output=True, text=True, check=False
         )
         assert done.stdout == f"{sshd.home}\n", done.stderr
+    assert (state_dir / "known_hosts").exists()
     hosts.link(sshd.instance(managed=False)).wait_up(5)
+    hosts.close()
+
+
+def test_jump_host_of_the_user_is_gone_through(hosts: Hosts, sshd: Sshd, tmp_path: Path, own_home: Path) -> None:
+    """~/.ssh/config names a jump host: the link goes through it, as ssh would; nothing of it is left."""
+    with Sshd(tmp_path / "jump") as jump:
+        (own_home / ".ssh").mkdir()
+        (own_home / ".ssh" / "config").write_text(
+            f"Host 127.0.0.1\n ProxyJump {jump.address.user}@localhost:{jump.port}\n"
+            f"Host localhost\n IdentityFile {jump.user_key}\n StrictHostKeyChecking no\n"
+            f" UserKnownHostsFile {tmp_path / 'jump_known'}\n"
+        )
+        link = hosts.link(sshd.instance())
+        assert link.exec("echo through", timeout=10).text == "through\n"
+        assert jump.log().count("Accepted publickey") == 1
+        hosts.close()
+        until(lambda: "jump" not in threads())
+
+
+def test_proxy_command_of_the_user(hosts: Hosts, sshd: Sshd, own_home: Path) -> None:
+    """ProxyCommand is followed too; one that fails is a link that is down, with words."""
+    (own_home / ".ssh").mkdir()
+    script = own_home / "relay.py"
+    script.write_text(
+        "import os, socket, sys, threading\n"
+        "s = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n"
+        "def up():\n"
+        "    while part := os.read(0, 65536): s.sendall(part)\n"
+        "    os._exit(0)\n"
+        "threading.Thread(target=up, daemon=True).start()\n"
+        "while part := s.recv(65536): os.write(1, part)\n"
+    )
+    config = own_home / ".ssh" / "config"
+    config.write_text(f"Host 127.0.0.1\n ProxyCommand {sys.executable} {script} %h %p\n")
+    link = hosts.link(sshd.instance())
+    assert link.exec("echo through", timeout=10).text == "through\n"
+    config.write_text("Host 127.0.0.1\n ProxyCommand false\n")
+    with pytest.raises(LinkDown, match="SSH server"):
+        hosts.link(sshd.instance("two")).wait_up(1)
+
+
+def test_watcher_that_fails_does_not_end_the_link(sshd: Sshd, state_dir: Path) -> None:
+    """A dashboard on its way out raises in the callback: the link goes on."""
+
+    def fail(_: InstanceKey) -> None:
+        raise RuntimeError("the loop is closed")
+
+    hosts = Hosts(state_dir, SystemClock(), owner="cli", limits=QUICK, on_change=fail)
+    link = hosts.link(sshd.instance())
+    link.wait_up(5)
+    sshd.cut()
+    until(lambda: link.generation == 2)
+    hosts.close()
 
 
 def test_library_says_nothing_on_the_screen(sshd: Sshd, tmp_path: Path) -> None:
@@ -411,7 +468,5 @@ for name, port in (("good", {sshd.port}), ("bad", {free_port()})):
         pass
 hosts.close()
 """
-    import sys
-
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")

@@ -6,10 +6,10 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any, ClassVar, Protocol
 
 from gpudash.clock import Clock, ManualClock
+from gpudash.config import Account
 from gpudash.model.instance import Instance, InstanceKey, InstanceState
 from gpudash.model.listing import Listing
 from gpudash.model.offer import LaunchOrder
@@ -87,7 +87,7 @@ class SandboxCloud:
         self.region = "sandbox-east"
 
     def again(self) -> Provider:
-        return sandbox.create(SimpleNamespace(name="sandbox"), self.clock)  # type: ignore[arg-type]
+        return sandbox.create(Account("sandbox", "sandbox"), self.clock)
 
     def order(self, **changes: Any) -> LaunchOrder:
         token = f"test-{secrets.token_hex(6)}"

@@ -7,6 +7,7 @@ be ended with it. One thread waits for all of them, which costs nothing while no
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import subprocess
 import sys
@@ -51,6 +52,7 @@ class Children:
         self._known: dict[int, Child] = {}
         self._began = threading.Event()
         self._past_s = 0.0
+        self._is_closed = False
         adopt_orphans()
         threading.Thread(target=self._reap, name="reaper", daemon=True).start()
 
@@ -65,9 +67,11 @@ class Children:
         """Run a program in a session of its own.
 
         Raises:
-            OSError: it cannot be run.
+            OSError: it cannot be run, or the host is going down.
         """
         with self._lock:  # held until it is known, or the reaper could take its exit status for a stranger's
+            if self._is_closed:
+                raise OSError(errno.ESHUTDOWN, "the host is going down")
             process = subprocess.Popen(
                 list(argv),
                 stdin=streams[0],
@@ -81,6 +85,11 @@ class Children:
             child = self._known[process.pid] = Child(process)
         self._began.set()
         return child
+
+    def close(self) -> None:
+        """Start nothing any more."""
+        with self._lock:
+            self._is_closed = True
 
     def cpu_seconds(self) -> float:
         """CPU time of all that ran here and of all that runs, where the system tells."""

@@ -50,6 +50,7 @@ class Host:
         self._folder = folder
         self._ports: dict[int, int] = {}
         self._hunting = threading.Event()
+        self._children = Children()
         self._bell, signal_writer = os.pipe()
         os.set_blocking(signal_writer, False)
         signal.set_wakeup_fd(signal_writer, warn_on_full_buffer=False)
@@ -83,13 +84,11 @@ class Host:
         mapped = {str(inside): outside for inside, outside in self._ports.items()}
         write_private(folder.run / "ports.json", json.dumps(mapped).encode())
         _hide_real_gpus(folder.run / "lib")
-        children = Children()
-        place = Place(folder.home, _shell(), self._environment(record), children, self._port_map)
+        place = Place(folder.home, _shell(), self._environment(record), self._children, self._port_map)
         self._ssh = SshServer(ssh_socket, folder.host_key, keys.public_half(folder.sandbox.client_key), place)
         self._ssh.is_cut = lambda: self._has(Fault.SSH_CUT)
-        sysroot.build(
-            folder.run / "sysroot", record, children.cpu_seconds, {service_port: _port(service_socket)}, self._ssh.peers
-        )
+        services = {service_port: _port(service_socket)}
+        sysroot.build(folder.run / "sysroot", record, self._children.cpu_seconds, services, self._ssh.peers)
         InferenceServer(service_socket, record.name, record.warmup_s).start()
         threading.Thread(target=self._ssh.serve, name="accept", daemon=True).start()
         fingerprint = keys.fingerprint(folder.host_key)
@@ -115,6 +114,7 @@ class Host:
     def _end(self) -> None:
         began = time.monotonic()
         _PAUSE.wait(ANSWER_S)
+        self._children.close()
         processes.send(self._processes(), signal.SIGTERM)
         while self._processes() and time.monotonic() < began + GRACE_S:
             _PAUSE.wait(0.02)
@@ -127,7 +127,6 @@ class Host:
                     machine.erase(part)
             elif record.power is Power.OFF:
                 machine.erase(self._folder.run)
-                records.write(self._folder, replace(record, boots_swept=record.boots_seen))
         os._exit(0)  # threads that serve connections are not waited for
 
     def _processes(self) -> set[int]:
