@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import IntEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from textual.binding import Binding
 from textual.keys import Keys
@@ -109,8 +108,7 @@ def _later(subject: str) -> Reason:
     return lambda _: f"{subject} are not part of this version yet."
 
 
-@dataclass(frozen=True)
-class Action:
+class Action(NamedTuple):
     """One thing a key does."""
 
     id: str
@@ -275,8 +273,7 @@ def display_key(key: str) -> str:
 # -- the person's own keys ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Keymap:
+class Keymap(NamedTuple):
     """What of the person's ``[keys]`` can be used, and what is wrong with the rest."""
 
     keys: dict[str, str]

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import threading
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from datetime import tzinfo
 from importlib import import_module
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 from textual import events
 from textual.app import App
 from textual.binding import BindingType
 from textual.dom import DOMNode
+from textual.driver import Driver
 from textual.screen import Screen
 
 from gpudash.errors import ConfigError, GpudashError
@@ -51,8 +52,7 @@ def preload() -> None:
         import_module(f"gpudash.ui.screens.{name}")
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """How this run of the dashboard differs from a plain one."""
 
     theme: str = themes.DEFAULT_DARK
@@ -83,20 +83,19 @@ class GpudashApp(App[int], inherit_bindings=False):
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {"fleet": FleetScreen}
     DEFAULT_MODE = "fleet"
 
-    def __init__(self, fleet: FleetPort, options: Options | None = None) -> None:
-        super().__init__()
+    def __init__(self, fleet: FleetPort, options: Options | None = None, *, driver: type[Driver] | None = None) -> None:
+        super().__init__(driver_class=driver)
         self.fleet = fleet
         self.options = options or Options()
         self.announcer = Announcer(self)
         self.crash: BaseException | None = None
         """What ended the app against its will."""
         self.scene = self._scene_now()
+        self._has_begun = False
         self._leave = asyncio.Event()
         self._gathered = ChangeSet()
         self._gathering = False
-        self.look = themes.load(self.options.theme)
-        self.painter = Painter(self.look, ascii_only=self.options.ascii_only)
-        self.use_theme(self.look)
+        self._begin_with(themes.load(self.options.theme))
         checked = actions.keymap(fleet.session.config.keys)
         self.key_problems = checked.problems
         self.set_keymap(checked.keys)
@@ -108,6 +107,9 @@ class GpudashApp(App[int], inherit_bindings=False):
         """The first frame stands; now the fleet may begin to ask."""
         if self.options.terminal_before is not None and hasattr(self._driver, "attrs_before"):
             self._driver.attrs_before = self.options.terminal_before  # type: ignore[union-attr]
+        # What is loaded by now stays; collections need not walk over it again.
+        gc.freeze()
+        gc.enable()
         self._heed_signals()
         self.call_later(self._load_screens)
         self.run_worker(self._run_fleet(), name="fleet", group="fleet", exit_on_error=True)
@@ -200,6 +202,24 @@ class GpudashApp(App[int], inherit_bindings=False):
         return Scene(clock.now(), self.options.zone, float(getattr(clock, "speed", 1.0)) or 1.0)
 
     # -- looks --------------------------------------------------------------------------------------------------
+
+    def _begin_with(self, look: themes.ThemeFile) -> None:
+        """Set the first theme before the first style sheet is parsed; set later, everything is parsed twice."""
+        self.look = look
+        self.painter = Painter(look, ascii_only=self.options.ascii_only)
+        self.register_theme(look.textual())
+        self.set_reactive(App.theme, look.name)
+        self.stylesheet.set_variables(self.get_css_variables())
+
+    def _watch_theme(self, theme_name: str) -> None:
+        if self._has_begun:
+            super()._watch_theme(theme_name)
+            return
+        # Textual tells of the first value too, and would parse all style sheets again for it.
+        self._has_begun = True
+        self.set_class(self.look.dark, "-dark-mode", update=False)
+        self.set_class(not self.look.dark, "-light-mode", update=False)
+        self._refresh_truecolor_filter(self.ansi_theme)
 
     def use_theme(self, look: themes.ThemeFile) -> None:
         """Draw everything in that theme from now on."""

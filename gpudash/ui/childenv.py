@@ -10,5 +10,5 @@ GIVEN_BACK: dict[str, str] = {}
 
 def environment() -> dict[str, str]:
     """The environment as the person set it."""
-    mine = {name: value for name, value in os.environ.items() if name != "TEXTUAL_FPS"}
+    mine = {name: value for name, value in os.environ.items() if name not in ("TEXTUAL_FPS", "ESCDELAY")}
     return mine | GIVEN_BACK

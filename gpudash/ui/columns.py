@@ -7,9 +7,8 @@ where it is wide the flexible ones grow.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from gpudash.fleet.record import Record
 from gpudash.model.instance import InstanceState
@@ -22,8 +21,7 @@ from gpudash.ui.view import Fields, SortKey
 R = TypeVar("R")
 
 
-@dataclass(frozen=True)
-class Column(Generic[R]):
+class Column(NamedTuple, Generic[R]):
     """One column of a table of `R`."""
 
     id: str
@@ -48,8 +46,7 @@ class Column(Generic[R]):
     """The first press sorts the largest first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Placed(Generic[R]):
+class Placed(NamedTuple, Generic[R]):
     """A column with its place on the line."""
 
     column: Column[R]

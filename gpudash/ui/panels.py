@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 from gpudash.fleet.record import Record
 from gpudash.model.event import Event
@@ -32,8 +32,7 @@ _VERDICT = {
 _STEP = {"done": ("✓", "tone-good"), "now": ("●", "accent"), "todo": ("·", "muted"), "failed": ("✗", "tone-bad")}
 
 
-@dataclass(frozen=True)
-class Extras:
+class Extras(NamedTuple):
     """What the details show that the record does not hold."""
 
     events: Sequence[Event] = ()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
+from typing import NamedTuple
 
 Span = tuple[str, str]
 """Text, and the token that gives it its look."""
@@ -11,8 +11,7 @@ Line = tuple[Span, ...]
 """One line, left to right."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
+class Scene(NamedTuple):
     """What every text is computed from beside its record."""
 
     now: datetime

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.style import Style
 from textual.color import Color, ColorParseError
@@ -28,8 +29,7 @@ _ATTRIBUTES = frozenset({"bold", "dim", "italic", "underline", "reverse"})
 _TOP = frozenset({"name", "about", "dark", "ansi", "inherits", "colors", "meaning"})
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """One token's style as a theme gives it."""
 
     color: Color

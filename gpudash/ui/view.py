@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 R = TypeVar("R")
 
@@ -24,12 +24,11 @@ _TERM = re.compile(r'!?(?:[\w$/.%-]+[:<>]=?)?(?:"[^"]*"?|[^\s"]+)|!')
 _COLUMN = re.compile(r"([\w$/.%-]*)([:<>])=?(.*)", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Fields(Generic[R]):
+class Fields(NamedTuple, Generic[R]):
     """What a filter can name: words by column, and figures for comparisons."""
 
     words: Mapping[str, Callable[[R, datetime], str]]
-    numbers: Mapping[str, Callable[[R, datetime], float | None]] = field(default_factory=dict)
+    numbers: Mapping[str, Callable[[R, datetime], float | None]] = {}
     default_number: str = "price"
     """Which figure a bare ``<3`` means."""
 
@@ -51,8 +50,7 @@ class Row(Generic[R]):
     """Its line while it is shown, else -1."""
 
 
-@dataclass(frozen=True)
-class Term:
+class Term(NamedTuple):
     """One condition of a filter."""
 
     word: str

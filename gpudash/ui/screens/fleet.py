@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import ClassVar, cast
 
 from textual import events
@@ -31,6 +30,8 @@ from gpudash.ui.widgets.strip import Strip, StripFacts
 
 RERANK_EVERY_S = 15
 """Beats between two looks at sort values that move with the clock alone; not above 1,000 rows."""
+MANY_ROWS = 1000
+"""Above so many, what a change set moves is drawn with the next beat."""
 DETAIL_DELAY_S = 0.15
 """The cursor must rest that long before the ledger is asked for events."""
 
@@ -54,6 +55,7 @@ class FleetScreen(Verbs):
         self.footer = Footer(id="footer")
         self.totals = LiveTotals()
         self._beats = 0
+        self._order_is_old = False
         self._events: tuple[Event, ...] = ()
         self._ssh: Sequence[str] = ()
         self._details_height = 0
@@ -90,12 +92,13 @@ class FleetScreen(Verbs):
 
     def beat(self) -> None:
         self._beats += 1
-        if self._beats % RERANK_EVERY_S == 0 and len(self.view.rows) <= 1000 and (self.view.rerank() or self.view.only):
+        if self._order_is_old or (
+            self._beats % RERANK_EVERY_S == 0 and len(self.view.rows) <= 1000 and (self.view.rerank() or self.view.only)
+        ):
             self._rebuild()
         else:
             self.table.tick()
-        if not self.view.warm(200):
-            pass
+        self.view.warm(200)
         self._show_all()
 
     def changed(self, changes: ChangeSet) -> None:
@@ -109,13 +112,18 @@ class FleetScreen(Verbs):
             if record is not None:
                 moved |= self.view.put(key, record)
         self.totals.changed(changes)
-        if moved:
+        if moved and len(self.view.rows) > MANY_ROWS:
+            # Sorting ten thousand rows for each page of a refresh would be felt in the keys; the next beat does it.
+            self._order_is_old = True
+        elif moved:
             self._rebuild()
         else:
             self.table.tick()
-        self._show_all()
+        if len(self.view.rows) <= MANY_ROWS:
+            self._show_all()
 
     def _rebuild(self) -> None:
+        self._order_is_old = False
         self.view.rebuild(self.gpudash.scene.now)
         self.table.order_changed()
         if not self.view.filter:
@@ -151,7 +159,7 @@ class FleetScreen(Verbs):
     def mark_as_old(self) -> None:
         """Say as of when this frame is: it will be seen again at the next start."""
         if self.strip.facts is not None:
-            self.strip.facts = replace(self.strip.facts, as_of=self.gpudash.scene.now)
+            self.strip.facts = self.strip.facts._replace(as_of=self.gpudash.scene.now)
             self.strip.repaint()
 
     def _show_details(self) -> None:

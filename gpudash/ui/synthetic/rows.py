@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 
 from gpudash.clock import Clock, SystemClock
 from gpudash.config import Config
+from gpudash.fleet.changes import ChangeSet
 from gpudash.fleet.record import Record
 from gpudash.model.host import GpuReading, HostStatus, Signal, Verdict
 from gpudash.model.instance import Instance, InstanceKey, InstanceState, SshAddress
@@ -44,7 +46,7 @@ _PLACES = (
     ("aws", "us-east-1"), ("aws", "eu-west-1"), ("lambda", "us-west-1"), ("runpod", "US-KS-2"), ("vast", "NL"),
     ("runpod", "EU-RO-1"), ("lambda", "us-south-1"), ("vast", "US"),
 )  # fmt: skip
-PAGE = 250
+PAGE = 40
 """Rows handled in one go, so that a refresh of all never stops a key."""
 
 
@@ -67,14 +69,20 @@ class SyntheticFleet(MemoryFleet):
 
     async def refresh_all(self) -> None:
         """List everything anew, page by page."""
-        now = self.clock.now()
         keys = list(self.store.records)
         for start in range(0, len(keys), PAGE):
-            for key in keys[start : start + PAGE]:
-                record = self.store.records[key]
-                if record.status is not None:
-                    self._tell(self.store.apply_status(key, self._status(record.instance, now), now))
-            await asyncio.sleep(0.005)
+            self._report(keys[start : start + PAGE])
+            await asyncio.sleep(0.004)
+
+    def _report(self, keys: Sequence[InstanceKey]) -> None:
+        """Those hosts answer, in one change set."""
+        now = self.clock.now()
+        changed: set[InstanceKey] = set()
+        for key in keys:
+            record = self.store.records[key]
+            if record.status is not None:
+                changed |= self.store.apply_status(key, self._status(record.instance, now), now).changed
+        self._tell(ChangeSet(changed=frozenset(changed)))
 
     def refresh(self) -> None:
         super().refresh()
@@ -86,12 +94,8 @@ class SyntheticFleet(MemoryFleet):
             await asyncio.sleep(1.0)
             beats += 1
             self.step()
-            now = self.clock.now()
             keys = list(self.store.records)
-            for key in self._random.sample(keys, min(20, len(keys))):
-                record = self.store.records[key]
-                if record.status is not None:
-                    self._tell(self.store.apply_status(key, self._status(record.instance, now), now))
+            self._report(self._random.sample(keys, min(20, -(-len(keys) // 10))))
             if beats % 30 == 0:
                 await self.refresh_all()
 
@@ -135,12 +139,10 @@ class SyntheticFleet(MemoryFleet):
             managed=True,
             created_at=begun,
             started_at=begun,
-            price=Price(Decimal(usd) * gpus, "made up"),
-            storage_price=Price(Decimal("0.02"), "made up", estimated=True),
+            price=_price(usd, gpus),
+            storage_price=_DISK,
             ssh=SshAddress("192.0.2.1", 22, "ubuntu") if running else None,
-            tag_policy=Policy(
-                now + timedelta(minutes=chance.randrange(4, 700)), now + timedelta(hours=20), timedelta(minutes=30)
-            ),
+            tag_policy=Policy(now + timedelta(minutes=chance.randrange(4, 700)), now + _HARD, _IDLE),
             lost_on_terminate="100 GB disk",
         )
 
@@ -174,6 +176,13 @@ class SyntheticFleet(MemoryFleet):
 
 
 _HELD = ("gpu",)
+_DISK = Price(Decimal("0.02"), "made up", estimated=True)
+_HARD, _IDLE = timedelta(hours=20), timedelta(minutes=30)
+
+
+@lru_cache(maxsize=256)
+def _price(usd: str, gpus: int) -> Price:
+    return Price(Decimal(usd) * gpus, "made up")
 
 
 @lru_cache(maxsize=1024)

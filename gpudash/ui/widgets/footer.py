@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from textual import events
 
@@ -16,8 +16,7 @@ ANSWER_S = 6.0
 """Seconds an answer stays."""
 
 
-@dataclass(frozen=True)
-class FooterFacts:
+class FooterFacts(NamedTuple):
     """What the footer shows."""
 
     keys: tuple[tuple[Action, bool], ...] = ()
@@ -28,11 +27,10 @@ class FooterFacts:
     """One more sentence for the right end, if there is room."""
 
 
-@dataclass
-class _Answer:
+class _Answer(NamedTuple):
     text: str = ""
     token: str = "text"
-    number: int = field(default=0)
+    number: int = 0
 
 
 class Footer(PaintedBlock):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from gpudash.fleet.health import Health
 from gpudash.fleet.totals import Totals
@@ -29,8 +29,7 @@ _STATES = (
 )
 
 
-@dataclass(frozen=True)
-class StripFacts:
+class StripFacts(NamedTuple):
     """What the strip shows beside the clock."""
 
     totals: Totals
@@ -44,8 +43,7 @@ class StripFacts:
     """Set while only stored values are on screen."""
 
 
-@dataclass(frozen=True)
-class _Card:
+class _Card(NamedTuple):
     label: Line
     value: Line
     width: int
