@@ -13,7 +13,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 for _name in [name for name in os.environ if name.startswith(("TEXTUAL", "GPUDASH_")) or name == "NO_COLOR"]:
-    del os.environ[_name]
+    if _name != "TEXTUAL_SNAPSHOT_TEMPDIR":  # the snapshot plugin's own, set before this file is read
+        del os.environ[_name]
 os.environ["TEXTUAL_ANIMATIONS"] = "none"
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 sys.path[:0] = [] if str(ROOT) in sys.path else [str(ROOT)]

@@ -30,6 +30,7 @@ TRY_S = 5.0
 """How long one request may take."""
 BETWEEN_S = 0.3
 POLL_S = 10.0
+_ALIVE = frozenset({TunnelState.UP, TunnelState.NO_SERVICE})
 _OFF = frozenset({InstanceState.STOPPED, InstanceState.HIBERNATED})
 _COMING = frozenset({InstanceState.PENDING, InstanceState.STARTING, InstanceState.RUNNING, InstanceState.UNKNOWN})
 
@@ -173,7 +174,7 @@ def _tunnel(session: Session, record: Record, remote: int) -> Tunnel:
     """A forward that outlives this call: one that is there, else the dashboard's own, else a supervisor's."""
     for tunnel in listed(session.tunnels_dir):
         same = (tunnel.account, tunnel.instance_id, tunnel.remote) == (record.key.account, record.key.id, remote)
-        if same and tunnel.owner in {"dashboard", "supervisor"} and tunnel.state is not TunnelState.NEEDS_USER:
+        if same and tunnel.owner in {"dashboard", "supervisor"} and tunnel.state in _ALIVE:
             return tunnel
     if session.actor == "dashboard":
         return open_one(session, record, remote)

@@ -42,6 +42,7 @@ from gpudash.model.instance import Instance, InstanceKey
 from gpudash.model.listing import Listing
 from gpudash.model.offer import Offer, OfferFilter
 from gpudash.model.operation import Operation
+from gpudash.model.policy import Policy
 from gpudash.providers.base import Leftover, Provider
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Session:
         self._hosts_lock = threading.Lock()
         self.last_tunnels: dict[InstanceKey, list[tuple[int, int | None]]] = {}
         """What the last toggle closed, for the next one to open."""
-        self._status_saved: dict[InstanceKey, float] = {}
+        self._status_saved: dict[InstanceKey, tuple[float, Policy]] = {}
         desk.hosts = lambda: self.hosts
         desk.on_operation = self._operation_moved
 
@@ -319,11 +320,13 @@ class Session:
         return self.store.apply_status(reading.key, reading.status, at, problem, is_gone=reading.is_gone)
 
     def save_reading(self, reading: HostReading) -> None:
-        """Keep an answer for commands that ask no host; not every one."""
+        """Keep an answer for commands that ask no host: now and then, and whenever the host enforces something else."""
+        if reading.body is None or reading.status is None:
+            return
         now = self.clock.monotonic()
-        last = self._status_saved.get(reading.key)
-        if reading.body is not None and (last is None or now - last >= hostpoll.SAVE_EVERY_S):
-            self._status_saved[reading.key] = now
+        last, policy = self._status_saved.get(reading.key, (None, None))
+        if last is None or now - last >= hostpoll.SAVE_EVERY_S or policy != reading.status.policy:
+            self._status_saved[reading.key] = (now, reading.status.policy)
             self.ledger.save_status(reading.key, reading.body, reading.at)
 
     def learn(self, record: Record) -> bool:

@@ -199,12 +199,12 @@ class FleetStore:
         wanted: dict[tuple[str, str], list[Tunnel]] = {}
         for tunnel in tunnels:
             wanted.setdefault((tunnel.account, tunnel.instance_id), []).append(tunnel)
-        change = ChangeSet()
+        changed: set[InstanceKey] = set()
         for key, record in list(self.records.items()):
             mine = tuple(sorted(wanted.get((key.account, key.id), ()), key=lambda t: (t.remote, t.local)))
             if mine != record.tunnels:
-                change |= self._put(replace(record, tunnels=mine))
-        return change
+                changed |= self._put(replace(record, tunnels=mine)).changed
+        return ChangeSet(changed=frozenset(changed))
 
     def apply_operation(self, operation: Operation) -> ChangeSet:
         """An operation began, moved on or ended."""
@@ -230,20 +230,20 @@ class FleetStore:
         stale = {key for key in self.policies.keys() | policies.keys() if self.policies.get(key) != policies.get(key)}
         stale |= self.adopted ^ frozenset(adopted)
         self.policies, self.adopted = dict(policies), frozenset(adopted)
-        change = ChangeSet()
+        changed: set[InstanceKey] = set()
         for key in stale & self.records.keys():
             record = self.records[key]
-            change |= self._put(self._with_policy(replace(record, instance=self._owned(record.instance))))
-        return change
+            changed |= self._put(self._with_policy(replace(record, instance=self._owned(record.instance)))).changed
+        return ChangeSet(changed=frozenset(changed))
 
     def apply_accruals(self, accruals: Mapping[InstanceKey, Accrual]) -> ChangeSet:
         """Money spent, by instance. Keys that are not named keep what they have."""
         self.accruals.update(accruals)
-        change = ChangeSet()
+        changed: set[InstanceKey] = set()
         for key in accruals.keys() & self.records.keys():
             if self.records[key].accrual != accruals[key]:
-                change |= self._put(replace(self.records[key], accrual=accruals[key]))
-        return change
+                changed |= self._put(replace(self.records[key], accrual=accruals[key])).changed
+        return ChangeSet(changed=frozenset(changed))
 
     def apply_spent(self, today: Amount, at: datetime) -> None:
         """The ledger's sum since midnight UTC, as of `at`."""

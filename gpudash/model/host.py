@@ -145,7 +145,8 @@ def _parse(body: Mapping[str, Any]) -> HostStatus:
         now=parse_iso(body["now"]),
         policy=_policy(body["policy"]),
         idle_s=_count(idle.get("idle_s")),
-        idle_remaining_s=_count(idle.get("remaining_s")),
+        # A daemon tells the whole timeout while something holds the host awake; that is no countdown.
+        idle_remaining_s=None if idle.get("held_by") else _count(idle.get("remaining_s")),
         parked_s=_count(parked.get("parked_s")),
         parked_remaining_s=_count(parked.get("remaining_s")),
         awake_because=_words(body.get("awake_because")),

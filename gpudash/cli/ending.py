@@ -1,0 +1,104 @@
+"""Changes that lose something: stop, hibernate, terminate. Each says what, and is confirmed."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import click
+
+from gpudash.cli import carry, words
+from gpudash.cli.acting import TIMEOUT, is_so, target_of
+from gpudash.cli.output import Output, can_ask
+from gpudash.cli.verb import ID, Run, Verb, pass_run
+from gpudash.errors import Refused
+from gpudash.fleet.record import Record
+from gpudash.model.capability import Verb as Change
+from gpudash.model.policy import EndAction
+
+YES = click.option("--yes", is_flag=True, help="Do not ask. Needed where there is no terminal to ask on.")
+
+
+@click.command(cls=Verb)
+@ID
+@YES
+@TIMEOUT
+@pass_run
+def stop(run: Run, target: str, yes: bool, timeout: timedelta) -> int:
+    """Stop an instance. Its disk stays, and may go on billing."""
+    return _end(run, target, EndAction.STOP, yes=yes, timeout=timeout)
+
+
+@click.command(cls=Verb)
+@ID
+@YES
+@TIMEOUT
+@pass_run
+def hibernate(run: Run, target: str, yes: bool, timeout: timedelta) -> int:
+    """Stop an instance with its memory written to disk, where its cloud can."""
+    return _end(run, target, EndAction.HIBERNATE, yes=yes, timeout=timeout)
+
+
+@click.command(cls=Verb)
+@ID
+@YES
+@TIMEOUT
+@pass_run
+def terminate(run: Run, target: str, yes: bool, timeout: timedelta) -> int:
+    """End an instance for good. Done when its cloud no longer has it."""
+    return _end(run, target, EndAction.TERMINATE, yes=yes, timeout=timeout)
+
+
+def _end(run: Run, target: str, action: EndAction, *, yes: bool, timeout: timedelta) -> int:
+    with run.session_for(target) as session:
+        record = target_of(run, session, target, Change(action.value))
+        if is_so(Change(action.value), record):
+            return carry.already(run, session, record, Change(action.value))
+        if not yes:
+            confirm(run.out, record, action, session.clock.now())
+        operation = session.actions.end(record.key, action)
+        return carry.through(run, session, operation, timeout_s=timeout.total_seconds())
+
+
+def confirm(out: Output, record: Record, action: EndAction, now: datetime) -> None:
+    """Ask a person. Where data would be lost, only the instance's own name is a yes.
+
+    Raises:
+        Refused: nobody can be asked, or the answer was not a yes.
+    """
+    machine = record.instance
+    for line in question(record, action, now):
+        out.talk(line)
+    if not can_ask():
+        raise Refused(f"{action.value} {machine.key} was not confirmed.", hint="Without a terminal, add --yes.")
+    loses_data = action is EndAction.TERMINATE and machine.lost_on_terminate is not None
+    if loses_data and machine.name:
+        confirmed = out.ask(f"Type the name ({words.printable(machine.name)}) to confirm: ") == machine.name
+    else:
+        confirmed = out.ask("Go on? [y/N] ").casefold() in {"y", "yes"}
+    if not confirmed:
+        raise Refused(f"{action.value} {machine.key} was not confirmed; nothing was changed.")
+
+
+def question(record: Record, action: EndAction, now: datetime) -> list[str]:
+    """What a person must know before the end: which instance of which account, what is lost, what still bills."""
+    machine = record.instance
+    kind = words.gpus(machine.gpu_count, machine.gpu, machine.vram_gb)
+    spent = words.amount(record.accrued(now))
+    if action is EndAction.TERMINATE:
+        lost = machine.lost_on_terminate or "nothing that is kept elsewhere"
+        stays = machine.stays_after_terminate or "nothing"
+    else:
+        lost = "what runs on it" if action is EndAction.STOP else "nothing"
+        stays = f"its disk, ${words.price(machine.storage_price)}/h" if machine.storage_price else "unknown"
+    saves = f"${words.price(machine.price)}/h" if machine.state.bills_compute else "nothing; it is not running"
+    return [
+        words.printable(line)
+        for line in (
+            f"{action.value.capitalize()} {machine.name or machine.key.id}?",
+            f"  account  {machine.key.account} ({machine.provider}), {machine.key.region}",
+            f"  instance {machine.key.id} · {kind} · ${words.price(machine.price)}/h · spent {spent}",
+            f"  lost     {lost}",
+            f"  bills on {stays}",
+            f"  saves    {saves}",
+        )
+    ]

@@ -1,0 +1,312 @@
+"""`launch`: find the offer, show the plan, confirm, ask once, follow the steps to an armed guard."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpudash.cli import carry, jsonview, words
+from gpudash.cli.acting import forbidden
+from gpudash.cli.listing import POLL_S
+from gpudash.cli.offers import by_price, check_account
+from gpudash.cli.output import Output, can_ask
+from gpudash.cli.verb import DURATION, USD, Run, Verb, pass_run
+from gpudash.clock import iso
+from gpudash.errors import ExitCode, NoCapacity, Refused, Unreachable, UsageError
+from gpudash.model.capability import Verb as Change
+from gpudash.model.money import Amount, cost
+from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
+from gpudash.model.policy import EndAction
+
+if TYPE_CHECKING:
+    from gpudash.fleet.session import Session
+
+MUCH_JSON = 1_000_000
+"""Characters of stdin that are read; an offer has a few hundred."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to launch, from flags and from an offer on stdin; flags win."""
+
+    instance_type: str
+    account: str | None
+    region: str | None
+    spot: bool
+
+
+@click.command(cls=Verb)
+@click.option("--type", "type_", metavar="T", help="Instance type, as `offers` names it.")
+@click.option("--account", metavar="A", help="Where; needed only if several have the type.")
+@click.option("--region", metavar="R", help="In which region; the cheapest otherwise.")
+@click.option("--spot", is_flag=True, help="Cheaper, and can be taken away.")
+@click.option("--name", metavar="N", help="Its name.  [default: made up]")
+@click.option("--lease", type=DURATION, help="Time it may live.  [default: the settings' lease]")
+@click.option("--idle", type=DURATION, help="Idle time until the idle action.")
+@click.option("--idle-action", type=click.Choice([action.value for action in EndAction]), help="What idle leads to.")
+@click.option("--recipe", metavar="R", help="What to set up on it.")
+@click.option("--max-price", type=USD, metavar="USD", help="Refuse above that much an hour.")
+@click.option("--no-wait", is_flag=True, help="Answer as soon as the cloud has said yes; exit code 6, not proved.")
+@click.option("--timeout", type=DURATION, default="15m", show_default=True, help="How long to wait for the proof.")
+@click.option("--dry-run", is_flag=True, help="Show plan and cost; ask for nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask. Needed where there is no terminal to ask on.")
+@pass_run
+def launch(
+    run: Run,
+    type_: str | None,
+    account: str | None,
+    region: str | None,
+    spot: bool,
+    name: str | None,
+    lease: timedelta | None,
+    idle: timedelta | None,
+    idle_action: str | None,
+    recipe: str | None,
+    max_price: Decimal | None,
+    no_wait: bool,
+    timeout: timedelta,
+    dry_run: bool,
+    yes: bool,
+) -> int:
+    """Launch an instance and wait until its guard is armed.
+
+    Without --type one JSON offer is read from stdin, in the form that `offers --json` or truffle prints.
+    """
+    if recipe is not None:
+        raise UsageError(f"There is no recipe {recipe!r}.", hint="Leave out --recipe; no recipe is known here.")
+    wanted = Wanted(type_, account, region, spot) if type_ else _from_stdin(account, region, spot)
+    check_account(run.config, wanted.account)
+    run.out.subject = f"{wanted.account}:" if wanted.account else None
+    with run.session([wanted.account] if wanted.account else None) as session:
+        offer = pick(session, wanted)
+        run.out.subject = f"{offer.account}:"
+        if not dry_run:
+            allow(run, session, offer.account)
+        order = session.actions.plan_launch(
+            offer,
+            name=name,
+            lease=lease,
+            idle_timeout=idle,
+            idle_action=EndAction(idle_action) if idle_action else None,
+            max_price=_lower(max_price, run.config.defaults.max_price_usd_per_hour),
+        )
+        check_cap(order)
+        plan = Plan(order, offer, session)
+        if dry_run:
+            return _show(run.out, plan)
+        for line in plan.lines():
+            run.out.talk(line)
+        if not yes:
+            confirm(run.out, order)
+        operation = session.actions.launch(order)
+        return carry.through(run, session, operation, timeout_s=0.0 if no_wait else timeout.total_seconds())
+
+
+def allow(run: Run, session: Session, account: str) -> None:
+    """Refuse a launch where nothing may be changed, or where the cloud has no such verb.
+
+    Raises:
+        Refused: with the reason.
+    """
+    reason = forbidden(run, account) or session.actions.reason_against(Change.LAUNCH, None, account)
+    if reason:
+        raise Refused(f"launch: {reason.rstrip('.')}; nothing was asked for.")
+
+
+def _lower(given: Decimal | None, settings: Decimal | None) -> Decimal | None:
+    caps = [cap for cap in (given, settings) if cap is not None]
+    return min(caps, default=None)
+
+
+def check_cap(order: LaunchOrder) -> None:
+    """Hold the order against its price cap; a price nobody knows is above any.
+
+    Raises:
+        Refused: too dear, or of unknown price.
+    """
+    if order.max_price is None or order.offer is None:
+        return
+    price = order.offer.price
+    if price is None:
+        raise Refused(f"{order.instance_type} has no known price, and the cap is ${order.max_price}/h.")
+    if price.usd_per_hour > order.max_price:
+        raise Refused(
+            f"{order.instance_type} costs ${words.price(price)}/h, above the cap of ${order.max_price}/h.",
+            hint="Choose a cheaper offer, or raise --max-price or max_price_usd_per_hour.",
+        )
+
+
+def confirm(out: Output, order: LaunchOrder) -> None:
+    """Ask a person whether to spend the money.
+
+    Raises:
+        Refused: nobody can be asked, or the answer was not a yes.
+    """
+    if not can_ask():
+        raise Refused(f"The launch of {order.name} was not confirmed.", hint="Without a terminal, add --yes.")
+    if out.ask("Launch? [y/N] ").casefold() not in {"y", "yes"}:
+        raise Refused(f"The launch of {order.name} was not confirmed; nothing was asked for.")
+
+
+def pick(session: Session, wanted: Wanted) -> Offer:
+    """The cheapest offer of that type that can be had.
+
+    Raises:
+        UsageError: no account offers such a type, or several do.
+        NoCapacity: nothing of it is free.
+        Unreachable: an account that might offer it did not answer.
+    """
+    wish = OfferFilter(
+        instance_type=wanted.instance_type, account=wanted.account, region=wanted.region, spot=wanted.spot
+    )
+    lists = session.offers(wish, POLL_S)
+    fitting = sorted((item for listing in lists for item in listing.items if wish.accepts(item)), key=by_price)
+    kind = "spot" if wanted.spot else "on demand"
+    place = f" in {wanted.region}" if wanted.region else ""
+    if not fitting:
+        silent = [f"{listing.account}: {listing.problem or 'incomplete'}" for listing in lists if not listing.complete]
+        if silent:
+            raise Unreachable(f"No offer of {wanted.instance_type} could be read ({'; '.join(silent)}).")
+        raise UsageError(f"Nobody offers {wanted.instance_type} {kind}{place}.", hint="`gpudash offers` lists types.")
+    accounts = sorted({item.account for item in fitting})
+    if len(accounts) > 1:
+        raise UsageError(f"{' and '.join(accounts)} offer {wanted.instance_type}.", hint="Choose one with --account.")
+    free = [item for item in fitting if item.available is not False]
+    if not free:
+        raise NoCapacity(f"No {wanted.instance_type} {kind} is free{place}.", hint="`gpudash offers` shows what is.")
+    return free[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a launch will do and cost."""
+
+    order: LaunchOrder
+    offer: Offer
+    session: Session
+
+    @property
+    def lease(self) -> timedelta | None:
+        """How long it may live."""
+        deadline = self.order.policy.lease_deadline
+        return deadline - self.session.clock.now() if deadline else None
+
+    @property
+    def cost(self) -> Amount | None:
+        """What the whole lease costs; None without a lease."""
+        lease = self.lease
+        return None if lease is None else cost(self.offer.price, lease)
+
+    def lines(self) -> list[str]:
+        """For people."""
+        order, offer, policy = self.order, self.offer, self.order.policy
+        now = self.session.clock.now()
+        kind = "spot" if order.spot else "on demand"
+        source = f" ({offer.price.source})" if offer.price else ""
+        lease = self.lease
+        whole = f"{words.length(_rounded(lease))} cost {words.amount(self.cost)}" if lease else "no lease"
+        hard = f", hard deadline {words.when(policy.hard_deadline, now)}" if policy.hard_deadline else ""
+        idle = (
+            f"{words.length(policy.idle_timeout)}, then {policy.idle_action.value}" if policy.idle_timeout else "none"
+        )
+        return [
+            f"launch  {order.name}: {words.gpus(offer.gpu_count, offer.gpu, offer.vram_gb)} ({order.instance_type})",
+            f"where   {order.account} ({offer.provider}), {order.region}, {kind}",
+            f"price   ${words.price(offer.price)}/h{source}; {whole}",
+            f"lease   {words.when(policy.lease_deadline, now) if policy.lease_deadline else 'none'}{hard}",
+            f"idle    {idle}",
+        ]
+
+    def json(self) -> dict[str, Any]:
+        """For scripts."""
+        order, policy = self.order, self.order.policy
+        lease = self.lease
+        return {
+            "name": order.name,
+            "region": order.region,
+            "offer": jsonview.offer(self.offer),
+            "lease_s": jsonview.seconds(_rounded(lease)) if lease else None,
+            "lease_deadline": iso(policy.lease_deadline),
+            "hard_deadline": iso(policy.hard_deadline),
+            "idle_timeout_s": jsonview.seconds(policy.idle_timeout),
+            "idle_action": policy.idle_action.value,
+            "cost_usd": jsonview.usd(self.cost),
+        }
+
+
+def _rounded(length: timedelta) -> timedelta:
+    """Without the moments that passed since the plan was made."""
+    unit = 60 if length >= timedelta(minutes=10) else 1
+    return timedelta(seconds=round(length.total_seconds() / unit) * unit)
+
+
+def _show(out: Output, plan: Plan) -> int:
+    if out.json:
+        body = jsonview.answer(
+            "launch",
+            account=plan.order.account,
+            id=None,
+            ok=True,
+            proved=False,
+            detail="dry run: nothing was asked for",
+            instance=None,
+        )
+        out.document({**body, "plan": plan.json()})
+    else:
+        for line in plan.lines():
+            out.line(line)
+        out.talk("Dry run: nothing was asked for.")
+    return int(ExitCode.OK)
+
+
+def _from_stdin(account: str | None, region: str | None, spot: bool) -> Wanted:
+    missing = UsageError("launch needs --type, or one JSON offer on stdin.", hint="`gpudash offers` lists types.")
+    if sys.stdin.isatty():
+        raise missing
+    text = sys.stdin.read(MUCH_JSON)
+    if not text.strip():
+        raise missing
+    found = read_offer(text)
+    return replace(found, account=account or found.account, region=region or found.region, spot=spot or found.spot)
+
+
+def read_offer(text: str) -> Wanted:
+    """One offer out of JSON: an object, a list of one, or the document of `offers --json` with one.
+
+    truffle's own form has no account; it names EC2 types, and a spot price where it looked for spot.
+
+    Raises:
+        UsageError: not JSON, not an offer, or several.
+    """
+    try:
+        body = json.loads(text)
+    except ValueError as exc:
+        raise UsageError(f"stdin holds no JSON offer: {exc}.") from None
+    if isinstance(body, dict) and isinstance(body.get("offers"), list):
+        body = body["offers"]
+    if isinstance(body, list):
+        if len(body) != 1:
+            raise UsageError(f"stdin holds {len(body)} offers.", hint="Pick one, for example with `jq '.[0]'`.")
+        body = body[0]
+    kind = body.get("instance_type") if isinstance(body, dict) else None
+    if not isinstance(kind, str) or not kind:
+        raise UsageError("The JSON on stdin is no offer: it has no instance_type.")
+    return Wanted(
+        kind,
+        _text(body, "account"),
+        _text(body, "region"),
+        bool(body.get("spot") or body.get("spot_price")),
+    )
+
+
+def _text(body: dict[str, Any], field: str) -> str | None:
+    value = body.get(field)
+    if value is not None and not isinstance(value, str):
+        raise UsageError(f"The JSON offer's {field} is not a text.")
+    return value or None

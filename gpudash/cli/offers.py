@@ -1,0 +1,90 @@
+"""`offers`: what can be launched now."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import click
+
+from gpudash.cli import jsonview, words
+from gpudash.cli.listing import POLL_S, say_problems
+from gpudash.cli.verb import USD, Run, Verb, pass_run
+from gpudash.clock import iso
+from gpudash.errors import UsageError
+from gpudash.model.offer import Offer, OfferFilter
+
+if TYPE_CHECKING:
+    from gpudash.config import Config
+
+STOCK = {True: "yes", False: "no", None: words.UNKNOWN}
+
+
+def check_account(config: Config, account: str | None) -> None:
+    """Refuse an account that no setting names.
+
+    Raises:
+        UsageError: with the names that there are.
+    """
+    if account is not None and account not in config.accounts:
+        known = ", ".join(sorted(config.accounts))
+        raise UsageError(f"There is no account {account!r}.", hint=f"There is: {known}.")
+
+
+def by_price(offer: Offer) -> tuple[bool, Decimal, bool, str, str]:
+    """Cheapest first; an unknown price comes last, never first."""
+    price = offer.price.usd_per_hour if offer.price else Decimal(0)
+    return (offer.price is None, price, offer.available is not True, offer.instance_type, offer.region)
+
+
+@click.command(cls=Verb)
+@click.option("--gpu", metavar="NAME", help="Part of the GPU's name.")
+@click.option("--min-vram", type=click.IntRange(1), metavar="GB", help="At least that much memory in one GPU.")
+@click.option("--gpus", type=click.IntRange(1), metavar="N", help="Exactly so many GPUs.")
+@click.option("--max-price", type=USD, metavar="USD", help="At most that much an hour.")
+@click.option("--region", metavar="R", help="Only there.")
+@click.option("--account", metavar="A", help="Only at that account.")
+@click.option("--spot/--on-demand", default=None, help="Only spot, or only on demand.")
+@pass_run
+def offers(
+    run: Run,
+    gpu: str | None,
+    min_vram: int | None,
+    gpus: int | None,
+    max_price: Decimal | None,
+    region: str | None,
+    account: str | None,
+    spot: bool | None,
+) -> int:
+    """What can be launched now, cheapest first."""
+    check_account(run.config, account)
+    wanted = OfferFilter(
+        gpu=gpu, min_vram_gb=min_vram, gpus=gpus, max_price=max_price, region=region, account=account, spot=spot
+    )
+    with run.session([account] if account else None) as session:
+        lists = session.offers(wanted, POLL_S)
+        found = sorted((item for listing in lists for item in listing.items if wanted.accepts(item)), key=by_price)
+        now = session.clock.now()
+        if run.out.json:
+            run.out.document({"as_of": iso(now), "offers": [jsonview.offer(item) for item in found]})
+        elif found:
+            titles = ("$/H", "$/GPU", "TYPE", "GPU", "REGION", "ACCOUNT", "KIND", "FREE")
+            for line in words.table(titles, [_row(item) for item in found], right=frozenset({0, 1})):
+                run.out.line(line)
+        else:
+            run.out.talk("No offer fits.")
+        return say_problems(run.out, lists)
+
+
+def _row(offer: Offer) -> tuple[str, ...]:
+    each = f"{offer.price.usd_per_hour / offer.gpu_count:.2f}" if offer.price and offer.gpu_count else words.UNKNOWN
+    return (
+        words.price(offer.price),
+        each,
+        offer.instance_type,
+        words.gpus(offer.gpu_count, offer.gpu, offer.vram_gb),
+        offer.region,
+        offer.account,
+        "spot" if offer.spot else "on demand",
+        STOCK[offer.available],
+    )

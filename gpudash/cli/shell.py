@@ -1,0 +1,55 @@
+"""`ssh`: hands the terminal to the real OpenSSH, with our own known_hosts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import click
+
+from gpudash.cli.tunnels import reachable
+from gpudash.cli.verb import ID, Run, Verb, pass_run
+from gpudash.errors import HostError
+
+if TYPE_CHECKING:
+    from gpudash.fleet.record import Record
+    from gpudash.fleet.session import Session
+
+VOUCH_S = 15.0
+"""How long the first contact may take, which checks the host key that the cloud told."""
+
+
+@click.command(
+    cls=Verb, json=False, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+@ID
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD…]")
+@pass_run
+def ssh(run: Run, target: str, command: tuple[str, ...]) -> int:
+    """Open a shell on ID, or run CMD there; the exit code is that of the command.
+
+    The words of CMD are joined with blanks and read by the host's shell, as ssh itself does it.
+    """
+    from gpudash import paths
+    from gpudash.hosts.sshcmd import ssh_argv
+
+    program = shutil.which("ssh")
+    if program is None:
+        raise HostError("There is no ssh program on this machine.", hint="Install OpenSSH's client.")
+    with run.session_for(target) as session:
+        record = reachable(session, target)
+        _vouch(session, record)
+        argv = ssh_argv(record.instance, command=command[command[:1] == ("--",) :] or None, state_dir=paths.state_dir())
+    os.execv(program, argv)  # noqa: S606 — the terminal, the signals and the exit code become ssh's own
+
+
+def _vouch(session: Session, record: Record) -> None:
+    """Have our own link check and keep a host key that the cloud told; OpenSSH could only ask a person."""
+    from gpudash import paths
+    from gpudash.hosts.hostkeys import KnownHosts, alias
+
+    address = record.instance.ssh
+    told = address is not None and address.host_key_fingerprint is not None
+    if told and not KnownHosts(paths.known_hosts_file()).held(alias(record.key)):
+        session.hosts.link(record.instance).wait_up(VOUCH_S)

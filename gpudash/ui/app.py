@@ -1,0 +1,310 @@
+"""The app: registers modes, themes, clock and fleet, hands change sets and beats to its screens, and answers keys that cannot act.
+
+Nothing about instances is decided here. Screens own their widgets, `verbs` the changes of the world, `view` the order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import signal
+import threading
+from collections.abc import Callable, Coroutine
+from datetime import tzinfo
+from importlib import import_module
+from typing import Any, ClassVar, NamedTuple, cast
+
+from textual import events
+from textual.app import App
+from textual.binding import BindingType
+from textual.dom import DOMNode
+from textual.driver import Driver
+from textual.screen import Screen
+
+from gpudash.errors import ConfigError, GpudashError
+from gpudash.fleet.changes import ChangeSet
+from gpudash.ui import actions, themes
+from gpudash.ui.announce import Announcer
+from gpudash.ui.port import FleetPort
+from gpudash.ui.scene import Scene
+from gpudash.ui.screens.base import Living
+from gpudash.ui.screens.fleet import FleetScreen
+from gpudash.ui.widgets.footer import Footer
+from gpudash.ui.widgets.paint import Painted, Painter
+
+BEAT_S = 1.0
+"""One tick a second; everything that lives with the clock is drawn from it."""
+GATHER_S = 0.04
+"""Change sets that come within this time are drawn together."""
+QUIT_S = 2.5
+"""How long leaving waits for what is on its way."""
+LEAST_SIZE = (60, 14)
+"""Below this a terminal gets a word instead of a screen."""
+
+
+_LATER = ("confirm", "extend", "launch", "instance", "palette", "help", "tunnels", "events", "costs", "leftovers")
+
+
+def preload() -> None:
+    """Import the screens that keys open."""
+    for name in _LATER:
+        import_module(f"gpudash.ui.screens.{name}")
+
+
+class Options(NamedTuple):
+    """How this run of the dashboard differs from a plain one."""
+
+    theme: str = themes.DEFAULT_DARK
+    ascii_only: bool = False
+    badge: str = ""
+    """Stands at the right of the strip: ``sandbox ×60``."""
+    zone: tzinfo | None = None
+    welcome: bool = False
+    """Start with the welcome screen: there is no cloud account."""
+    prepare: Callable[[FleetPort], Coroutine[Any, Any, None]] | None = None
+    """Runs beside the first frame, such as starting a few demo hosts."""
+    problems: tuple[str, ...] = ()
+    """What was wrong with settings, themes or keys; said once."""
+    ledger_notice: str | None = None
+    frame_saver: Callable[[App[int]], None] | None = None
+    """Keeps the last frame for the next start."""
+    terminal_before: list[Any] | None = None
+    """The terminal's settings before the early frame; what a shell and the end of the program get back."""
+
+
+class GpudashApp(App[int], inherit_bindings=False):
+    """The dashboard."""
+
+    TITLE = "gpudash"
+    CSS_PATH = "gpudash.tcss"
+    ENABLE_COMMAND_PALETTE = False
+    BINDINGS: ClassVar[list[BindingType]] = []
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {"fleet": FleetScreen}
+    DEFAULT_MODE = "fleet"
+
+    def __init__(self, fleet: FleetPort, options: Options | None = None, *, driver: type[Driver] | None = None) -> None:
+        super().__init__(driver_class=driver)
+        self.fleet = fleet
+        self.options = options or Options()
+        self.announcer = Announcer(self)
+        self.crash: BaseException | None = None
+        """What ended the app against its will."""
+        self.scene = self._scene_now()
+        self._has_begun = False
+        self._leave = asyncio.Event()
+        self._gathered = ChangeSet()
+        self._gathering = False
+        self._begin_with(themes.load(self.options.theme))
+        checked = actions.keymap(fleet.session.config.keys)
+        self.key_problems = checked.problems
+        self.set_keymap(checked.keys)
+        self.set_class(self.options.ascii_only, "-ascii")
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    def on_ready(self) -> None:
+        """The first frame stands; now the fleet may begin to ask."""
+        if self.options.terminal_before is not None and hasattr(self._driver, "attrs_before"):
+            self._driver.attrs_before = self.options.terminal_before  # type: ignore[union-attr]
+        # What is loaded by now stays; collections need not walk over it again.
+        gc.freeze()
+        gc.enable()
+        self._heed_signals()
+        self.call_later(self._load_screens)
+        self.run_worker(self._run_fleet(), name="fleet", group="fleet", exit_on_error=True)
+        self.set_timer(1.0 - self.scene.now.microsecond / 1e6 if self.scene.speed == 1 else BEAT_S, self._first_beat)
+        self.app_resume_signal.subscribe(self, lambda _: self.repaint_all())
+        for problem in (*self.options.problems, *self.key_problems):
+            self.notify(problem, severity="warning", markup=False, timeout=12)
+        if self.options.ledger_notice:
+            self.notify(self.options.ledger_notice, severity="error", markup=False, timeout=20)
+        if self.options.welcome:
+            from gpudash.ui.screens.welcome import WelcomeScreen
+
+            self.push_screen(WelcomeScreen())
+
+    async def _run_fleet(self) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(cast("contextlib.AbstractAsyncContextManager[object]", self.fleet))
+            stack.callback(self.fleet.subscribe(self.changed))
+            if self.options.prepare is not None:
+                preparing = asyncio.create_task(self.options.prepare(self.fleet))
+                stack.callback(preparing.cancel)
+            await self._leave.wait()
+
+    def _load_screens(self) -> None:
+        """Import what the first frame did without, beside it, so that no first key waits for it."""
+        if not self.is_headless:
+            threading.Thread(target=preload, name="screens", daemon=True).start()
+
+    def _heed_signals(self) -> None:
+        """SIGTERM and SIGHUP leave like q does, so that the terminal is left clean."""
+        loop = asyncio.get_running_loop()
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and not self.is_headless:
+                loop.add_signal_handler(number, self._leave_with, 128 + int(number))
+
+    def _leave_with(self, code: int) -> None:
+        self._leaving = asyncio.create_task(self._quit(code))
+
+    def _fatal_error(self) -> None:
+        # Textual would print the traceback with local variables, which may hold what must not be on a screen.
+        self.crash = self._exception
+        self._close_messages_no_wait()
+
+    async def action_quit(self) -> None:
+        """Let go of the fleet, a moment at most, and leave."""
+        await self._quit(0)
+
+    async def _quit(self, code: int) -> None:
+        self._leave.set()
+        if self.options.frame_saver is not None:
+            self.options.frame_saver(self)
+        workers = [worker for worker in self.workers if worker.group == "fleet"]
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(self.workers.wait_for_complete(workers), QUIT_S)
+        self.exit(code)
+
+    # -- beats and changes --------------------------------------------------------------------------------------
+
+    def _first_beat(self) -> None:
+        self.beat()
+        self.set_interval(BEAT_S, self.beat)
+
+    def beat(self) -> None:
+        """A second has passed."""
+        self.scene = self._scene_now()
+        self.fleet.store.tick(self.scene.now)
+        for screen in self._living():
+            screen.beat()
+
+    def changed(self, changes: ChangeSet) -> None:
+        """The store changed; drawn a moment later, together with what else comes."""
+        self._gathered |= changes
+        if not self._gathering:
+            self._gathering = True
+            self.set_timer(GATHER_S, self._draw_changes)
+
+    def _draw_changes(self) -> None:
+        changes, self._gathered, self._gathering = self._gathered, ChangeSet(), False
+        self.scene = self._scene_now()
+        self.announcer.changed()
+        for screen in self._living():
+            screen.changed(changes)
+
+    def _living(self) -> list[Living]:
+        return [screen for screen in self.screen_stack if isinstance(screen, Living)] if self.is_running else []
+
+    def _scene_now(self) -> Scene:
+        clock = self.fleet.clock
+        return Scene(clock.now(), self.options.zone, float(getattr(clock, "speed", 1.0)) or 1.0)
+
+    # -- looks --------------------------------------------------------------------------------------------------
+
+    def _begin_with(self, look: themes.ThemeFile) -> None:
+        """Set the first theme before the first style sheet is parsed; set later, everything is parsed twice."""
+        self.look = look
+        self.painter = Painter(look, ascii_only=self.options.ascii_only)
+        self.register_theme(look.textual())
+        self.set_reactive(App.theme, look.name)
+        self.stylesheet.set_variables(self.get_css_variables())
+
+    def _watch_theme(self, theme_name: str) -> None:
+        if self._has_begun:
+            super()._watch_theme(theme_name)
+            return
+        # Textual tells of the first value too, and would parse all style sheets again for it.
+        self._has_begun = True
+        self.set_class(self.look.dark, "-dark-mode", update=False)
+        self.set_class(not self.look.dark, "-light-mode", update=False)
+        self._refresh_truecolor_filter(self.ansi_theme)
+
+    def use_theme(self, look: themes.ThemeFile) -> None:
+        """Draw everything in that theme from now on."""
+        self.register_theme(look.textual())
+        self.look = look
+        self.painter = Painter(look, ascii_only=self.options.ascii_only)
+        self.theme = look.name
+
+    def use_theme_named(self, name: str) -> str | None:
+        """The same by name; what is wrong with it where it cannot be used."""
+        try:
+            self.use_theme(themes.load(name))
+        except ConfigError as exc:
+            return str(exc)
+        return None
+
+    def choose_theme(self, name: str) -> None:
+        """Use it now, and keep it in the settings."""
+        problem = self.use_theme_named(name)
+        if problem is not None:
+            self.say(problem, "tone-bad")
+            return
+        path = self.fleet.session.config.path
+        if path is None:
+            self.say(f'Theme {name}. theme = "{name}" under [defaults] of config.toml keeps it.', "muted")
+            return
+        from gpudash.config import save_setting
+
+        try:
+            save_setting(path, "defaults.theme", name)
+        except (GpudashError, OSError) as exc:
+            self.say(f"Theme {name}, but it could not be kept: {exc}", "tone-warn")
+        else:
+            self.say(f"Theme {name}, kept in {path}.", "muted")
+
+    def repaint_all(self) -> None:
+        """Every line anew: a terminal that was away shows nothing of what did not change."""
+        for widget in self.screen.walk_children(Painted):
+            widget.repaint()
+        self.refresh(layout=True)
+
+    def on_resize(self, event: events.Resize) -> None:
+        from gpudash.ui.screens.toosmall import TooSmall
+
+        fits = event.size.width >= LEAST_SIZE[0] and event.size.height >= LEAST_SIZE[1]
+        if not fits and not isinstance(self.screen, TooSmall):
+            self.push_screen(TooSmall())
+        elif fits and isinstance(self.screen, TooSmall):
+            self.pop_screen()
+
+    # -- keys ---------------------------------------------------------------------------------------------------
+
+    async def run_action(
+        self,
+        action: Any,
+        default_namespace: DOMNode | None = None,
+        namespaces: Any = None,
+    ) -> bool:
+        """A key of the table that cannot act answers why; all others go on."""
+        screen = self.screen
+        if isinstance(screen, Living):
+            name = action if isinstance(action, str) else action[1]
+            situation = screen.situation()
+            if situation is not None:
+                reason = actions.reason_against(name.partition("(")[0].rpartition(".")[2], situation)
+                if reason is not None:
+                    self.say(reason, "tone-warn")
+                    return True
+        return await super().run_action(action, default_namespace, namespaces)
+
+    def say(self, text: str, token: str = "text") -> None:
+        """Answer the last key, on the footer of the topmost screen that has one."""
+        for screen in reversed(self.screen_stack):
+            for footer in screen.query(Footer):
+                footer.say(text, token)
+                return
+        self.notify(text, markup=False)
+
+    def carry_out(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run what a key asked for beside the screen; what is refused or fails is said."""
+
+        async def guarded() -> None:
+            try:
+                await work
+            except GpudashError as exc:
+                self.say(str(exc), "tone-bad")
+
+        self.run_worker(guarded(), group="verbs", exit_on_error=True)

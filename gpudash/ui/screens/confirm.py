@@ -1,0 +1,213 @@
+"""Before something ends: which, what is lost, what stays and still bills, what it saves. Focused on Cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Button, Input
+
+from gpudash.fleet.record import Record
+from gpudash.model.money import Amount, cost
+from gpudash.model.policy import EndAction
+from gpudash.ui import cells
+from gpudash.ui import format as fmt
+from gpudash.ui.panels import cells_of, labelled
+from gpudash.ui.scene import Line
+from gpudash.ui.screens.dialog import Dialog, Lines
+from gpudash.ui.verbs import MANY
+
+_SHOWN = 6
+"""Instances listed one by one."""
+_TITLE = {EndAction.STOP: "Stop", EndAction.HIBERNATE: "Hibernate", EndAction.TERMINATE: "Terminate"}
+
+
+class _Confirm(Dialog[bool]):
+    """Cancel has the focus; the other button acts once what must be typed is typed."""
+
+    DEFAULT_CSS = """
+    _Confirm .buttons { height: 1; margin: 1 0 1 0; align-horizontal: center; }
+    _Confirm Button { margin: 0 2; }
+    _Confirm .type { height: 1; margin: 1 0 0 0; }
+    _Confirm .type Lines { width: auto; }
+    _Confirm .type Input { width: 1fr; margin: 0 0 0 1; }
+    """
+
+    def __init__(self, title: str, word: str, lines: Sequence[Line], *, must_type: str | None, danger: bool) -> None:
+        super().__init__()
+        self.must_type = must_type
+        self._title, self._word, self._lines, self._danger = title, word, lines, danger
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box -danger" if self._danger else "box") as box:
+            box.border_title = fmt.clean(self._title).replace("[", "\\[")
+            yield Lines(lambda scene, width: self._lines, height=len(self._lines))
+            if self.must_type is not None:
+                asked: Line = (("type ", "label"), (self.must_type, "value"), (" to confirm", "label"))
+                with Horizontal(classes="type"):
+                    label = Lines(lambda scene, width: [asked], height=1)
+                    label.styles.width = cells_of(asked)
+                    yield label
+                    yield Input(id="typed")
+            with Horizontal(classes="buttons"):
+                yield Button("Cancel", id="cancel")
+                yield Button(
+                    self._word, id="act", classes="-danger" if self._danger else "", disabled=bool(self.must_type)
+                )
+
+    def on_mount(self) -> None:
+        self.query_one("#cancel", Button).focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self.query_one("#act", Button).disabled = event.value.strip() != self.must_type
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        if event.value.strip() == self.must_type:
+            self.query_one("#act", Button).focus()
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        if event.button.id == "cancel":
+            self.dismiss(False)
+        elif not event.button.disabled:
+            self.dismiss(True)
+
+    def on_key(self, event: events.Key) -> None:
+        """What is typed goes where it is asked for, though Cancel has the focus."""
+        if self.must_type and event.character and event.is_printable and isinstance(self.focused, Button):
+            typed = self.query_one("#typed", Input)
+            event.stop()
+            typed.focus()
+            typed.insert_text_at_cursor(event.character)
+
+    async def key_left(self) -> None:
+        self._turn()
+
+    async def key_right(self) -> None:
+        self._turn()
+
+    def _turn(self) -> None:
+        if not isinstance(self.focused, Input):
+            act, cancel = self.query_one("#act", Button), self.query_one("#cancel", Button)
+            (cancel if self.focused is act or act.disabled else act).focus()
+
+
+class ConfirmEnd(_Confirm):
+    """Stop, hibernate or terminate. The name is typed where data is lost, the number where there are many."""
+
+    def __init__(self, action: EndAction, able: Sequence[Record], unable: Sequence[tuple[Record, str]]) -> None:
+        self.records = tuple(able)
+        word = _TITLE[action]
+        many = len(able) > 1
+        lost = action is EndAction.TERMINATE and any(record.instance.lost_on_terminate for record in able)
+        must = None
+        if len(able) > MANY:
+            must = str(len(able))
+        elif lost:
+            must = _name(able[0]) if not many else str(len(able))
+        title = f"{word} {_name(able[0])}?" if not many else f"{word} {len(able)} instances?"
+        lines = many_lines(able, action) if many else one_lines(able[0], action)
+        for record, reason in unable[:2]:
+            lines.append(labelled("left out", ((f"{_name(record)}: {reason}", "tone-warn"),)))
+        super().__init__(title, word, lines, must_type=must, danger=action is EndAction.TERMINATE)
+
+
+class ConfirmMany(_Confirm):
+    """A bulk action that ends nothing: its number is typed."""
+
+    def __init__(self, word: str, records: Sequence[Record]) -> None:
+        self.records = tuple(records)
+        lines = [*_names(records), labelled("burn", ((fmt.usd_rate(_burn(records)), "value"),))]
+        super().__init__(f"{word} {len(records)} instances?", word, lines, must_type=str(len(records)), danger=False)
+
+
+def one_lines(record: Record, action: EndAction) -> list[Line]:
+    """What ending one instance means."""
+    instance = record.instance
+    key = instance.key
+    spent = fmt.money(record.accrued(record.status_at or record.listed_at))
+    lines: list[Line] = [
+        (
+            (f"{key.account} · {key.region} · {key.id}", "text"),
+            (f"   {cells.gpu_name(record)}", "text"),
+        ),
+        ((f"{_price(record)}", "value"), (f"   spent {spent}", "muted")),
+        (),
+    ]
+    lines.append(labelled("lost", _lost(record, action), width=8))
+    lines.append(labelled("stays", _stays(record, action), width=8))
+    lines.append(
+        labelled("saves", ((_price(record) if instance.state.bills_compute else "nothing now", "tone-good"),), width=8)
+    )
+    if record.tunnels:
+        lines.append(
+            labelled("tunnels", ((f"{fmt.plural(len(record.tunnels), 'tunnel')} will close", "text"),), width=8)
+        )
+    lines.append(labelled("undo", (("u, for 5 seconds after this", "muted"),), width=8))
+    return lines
+
+
+def many_lines(records: Sequence[Record], action: EndAction) -> list[Line]:
+    """What ending several means."""
+    lines = _names(records)
+    lines.append(())
+    if action is EndAction.TERMINATE:
+        losing = [record for record in records if record.instance.lost_on_terminate]
+        text = f"data of {len(losing)} of them" if losing else "nothing"
+        lines.append(labelled("lost", ((text, "tone-bad" if losing else "text"),), width=8))
+    lines.append(labelled("saves", ((fmt.usd_rate(_burn(records)), "tone-good"),), width=8))
+    lines.append(labelled("undo", (("u, for 5 seconds after this", "muted"),), width=8))
+    return lines
+
+
+def _lost(record: Record, action: EndAction) -> Line:
+    if action is EndAction.TERMINATE:
+        lost = record.instance.lost_on_terminate
+        return ((lost, "tone-bad"),) if lost else (("nothing that is known of", "text"),)
+    if action is EndAction.HIBERNATE:
+        return (("nothing: memory goes to disk", "text"),)
+    return (("what is in memory", "text"),)
+
+
+def _stays(record: Record, action: EndAction) -> Line:
+    instance = record.instance
+    if action is EndAction.TERMINATE:
+        stays = instance.stays_after_terminate
+        return ((stays, "tone-warn"),) if stays else (("nothing goes on billing", "text"),)
+    disk = f"{instance.disk_gb} GB disk" if instance.disk_gb else "the disk"
+    if instance.storage_price is None:
+        return ((f"{disk}, at a price nobody told", "unknown"),)
+    day = instance.storage_price.usd_per_hour * 24
+    return ((f"{disk}, {'~' if instance.storage_price.estimated else ''}${day:.2f}/day", "tone-warn"),)
+
+
+def _names(records: Sequence[Record]) -> list[Line]:
+    lines: list[Line] = [
+        (
+            (fmt.fit(_name(record), 24), "value"),
+            (fmt.fit(record.key.account, 12), "text"),
+            (fmt.fit(cells.gpu_name(record), 14), "text"),
+            (_price(record), "text"),
+        )
+        for record in records[: _SHOWN if len(records) <= _SHOWN else _SHOWN - 1]
+    ]
+    if len(records) > _SHOWN:
+        lines.append(((f"and {len(records) - _SHOWN + 1} more", "muted"),))
+    return lines
+
+
+def _burn(records: Sequence[Record]) -> Amount:
+    hour = timedelta(hours=1)
+    billing = [record for record in records if record.instance.state.bills_compute]
+    return sum((cost(record.instance.price, hour) for record in billing), Amount())
+
+
+def _price(record: Record) -> str:
+    price = record.instance.price
+    return "? /h" if price is None else f"{fmt.rate(price, sign='$')}/h"
+
+
+def _name(record: Record) -> str:
+    return record.instance.name or record.key.id

@@ -1,0 +1,57 @@
+"""What all dialogs share: a small box over the screen that goes on living below it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
+
+from textual.binding import Binding, BindingType
+from textual.screen import ModalScreen
+
+from gpudash.ui.scene import Line, Scene
+from gpudash.ui.widgets.paint import Painted, PaintedBlock
+
+if TYPE_CHECKING:
+    from gpudash.ui.app import GpudashApp
+
+Answer = TypeVar("Answer")
+
+
+class Lines(PaintedBlock):
+    """Lines inside a box, made anew in every beat."""
+
+    ground = "surface"
+    DEFAULT_CSS = "Lines { height: auto; }"
+
+    def __init__(self, make: Callable[[Scene, int], Sequence[Line]], *, height: int, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._make = make
+        self.styles.height = height
+
+    def compose_lines(self, scene: Scene, width: int, height: int) -> list[Line]:
+        return list(self._make(scene, width))[:height]
+
+
+class Dialog(ModalScreen[Answer], Generic[Answer]):
+    """Answers by `dismiss`; Esc answers None."""
+
+    AUTO_FOCUS = ""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "back", "back", show=False),
+        Binding("ctrl+c,ctrl+q", "app.quit", "quit", show=False),
+        Binding("tab,down", "app.focus_next", "next", show=False),
+        Binding("shift+tab,up", "app.focus_previous", "previous", show=False),
+    ]
+
+    @property
+    def gpudash(self) -> GpudashApp:
+        """The app, by its own type."""
+        return cast("GpudashApp", self.app)
+
+    def action_back(self) -> None:
+        self.dismiss(None)
+
+    def redraw(self) -> None:
+        """Draw what depends on the clock or on what was typed."""
+        for widget in self.query(Painted):
+            widget.update_lines()

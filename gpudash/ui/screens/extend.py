@@ -1,0 +1,172 @@
+"""How much longer a lease shall run, each amount with its new end and its extra cost. Never past the hard deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.widgets import Input
+
+from gpudash.errors import UsageError
+from gpudash.fleet.record import Record
+from gpudash.model.duration import parse_duration
+from gpudash.model.money import Amount, cost
+from gpudash.ui import format as fmt
+from gpudash.ui.scene import Line, Scene
+from gpudash.ui.screens.dialog import Dialog, Lines
+from gpudash.ui.widgets.choice import Choice, ChoiceList
+
+AMOUNTS = tuple(timedelta(minutes=minutes) for minutes in (30, 60, 120, 240, 480))
+_OTHER, _HARD = "other", "hard"
+
+
+class ExtendScreen(Dialog[timedelta | datetime]):
+    """Answers a length, or the hard deadline itself."""
+
+    DEFAULT_CSS = """
+    ExtendScreen .box { width: 70; }
+    ExtendScreen #other { margin: 1 0 0 2; width: 30; display: none; }
+    ExtendScreen.-other #other { display: block; }
+    ExtendScreen #word { margin: 1 0 0 0; }
+    """
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        super().__init__()
+        self.records = tuple(records)
+        self.problem = ""
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box") as box:
+            first = self.records[0]
+            name = first.instance.name or first.key.id
+            what = name if len(self.records) == 1 else fmt.plural(len(self.records), "instance")
+            rate = fmt.usd_rate(self._cost(timedelta(hours=1)))
+            box.border_title = fmt.clean(f"Extend {what}  {rate}").replace("[", "\\[")
+            box.border_subtitle = "Enter extends · Esc leaves it"
+            yield Lines(self._head, height=2)
+            yield ChoiceList(self._choices())
+            yield Input(id="other", placeholder="such as 45m, 3h, 1h30m, 2d")
+            yield Lines(lambda scene, width: [((self.problem, "tone-warn"),)], height=1, id="word")
+
+    def on_mount(self) -> None:
+        self.query_one(ChoiceList).focus()
+
+    def on_choice_list_chosen(self, event: ChoiceList.Chosen) -> None:
+        choice = event.choice
+        if choice.reason is not None:
+            self._say(choice.reason)
+        elif choice.id == _OTHER:
+            self.add_class("-other")
+            self.query_one("#other", Input).focus()
+        elif choice.id == _HARD:
+            hard = self._hard()
+            assert hard is not None
+            self.dismiss(hard)
+        else:
+            self.dismiss(timedelta(seconds=int(choice.id)))
+
+    def on_choice_list_moved(self, event: ChoiceList.Moved) -> None:
+        self._say(event.choice.reason or "")
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        length = self._typed(event.value)
+        if isinstance(length, timedelta):
+            self._say(self._against(length) or f"+ {fmt.money(self._cost(length))}")
+        else:
+            self._say(length if event.value else "")
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        length = self._typed(event.value)
+        if isinstance(length, str):
+            self._say(length)
+        elif reason := self._against(length):
+            self._say(reason)
+        else:
+            self.dismiss(length)
+
+    def _typed(self, text: str) -> timedelta | str:
+        try:
+            return parse_duration(text)
+        except UsageError as exc:
+            return exc.hint or exc.text
+
+    def _say(self, text: str) -> None:
+        self.problem = text
+        self.redraw()
+
+    def _head(self, scene: Scene, width: int) -> list[Line]:
+        record = self.records[0]
+        policy = record.policy
+        if len(self.records) > 1:
+            return [((fmt.listed(r.instance.name or r.key.id for r in self.records), "text"),), ()]
+        if policy is None or policy.lease_deadline is None:
+            lease: Line = (("no lease yet: it will end from now on", "tone-warn"),)
+        else:
+            left = policy.lease_deadline - scene.now
+            lease = (("lease ends ", "label"), (fmt.when(policy.lease_deadline, scene.now, scene.zone), "value"),
+                     (f", in {fmt.countdown(left)}", "text"))  # fmt: skip
+        hard = self._hard()
+        if hard is not None:
+            lease = (*lease, ("    hard deadline ", "label"), (fmt.when(hard, scene.now, scene.zone), "text"))
+        return [lease, ()]
+
+    def _choices(self) -> list[Choice]:
+        scene = self.gpudash.scene
+        choices = [
+            Choice(
+                str(int(length.total_seconds())),
+                (
+                    (fmt.short_length(length).ljust(6), "value"),
+                    (fmt.when(self._until(length), scene.now, scene.zone).ljust(12), "text"),
+                    (f"+ {fmt.money(self._cost(length))}", "money"),
+                ),
+                self._against(length),
+            )
+            for length in AMOUNTS
+        ]
+        hard = self._hard()
+        if hard is not None and len(self.records) == 1 and hard > self._start(self.records[0]):
+            rest = hard - self._start(self.records[0])
+            choices.append(
+                Choice(
+                    _HARD,
+                    (
+                        ("until the hard deadline ", "value"),
+                        (f"({fmt.countdown(rest)})  ", "text"),
+                        (f"+ {fmt.money(self._cost(rest))}", "money"),
+                    ),
+                )
+            )
+        choices.append(Choice(_OTHER, (("other …", "value"),)))
+        return choices
+
+    def _hard(self) -> datetime | None:
+        known = [
+            record.policy.hard_deadline for record in self.records if record.policy and record.policy.hard_deadline
+        ]
+        return min(known, default=None)
+
+    def _start(self, record: Record) -> datetime:
+        lease = record.policy.lease_deadline if record.policy else None
+        now = self.gpudash.scene.now
+        return max(lease, now) if lease else now
+
+    def _until(self, length: timedelta) -> datetime:
+        return self._start(self.records[0]) + length
+
+    def _cost(self, length: timedelta) -> Amount:
+        return sum((cost(record.instance.price, length) for record in self.records), Amount())
+
+    def _against(self, length: timedelta) -> str | None:
+        for record in self.records:
+            hard = record.policy.hard_deadline if record.policy else None
+            if hard is not None and self._start(record) + length > hard:
+                room = hard - self._start(record)
+                scene = self.gpudash.scene
+                when = fmt.when(hard, scene.now, scene.zone)
+                if room <= timedelta(0):
+                    return f"The hard deadline {when} never moves, and the lease is there already."
+                return f"The hard deadline {when} never moves; at most {fmt.countdown(room)} more."
+        return None

@@ -1,0 +1,387 @@
+"""The fleet: strip, launches under way, table, details, footer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar, cast
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import BindingType
+
+from gpudash.fleet.changes import ChangeSet
+from gpudash.fleet.record import Record
+from gpudash.model.event import Event
+from gpudash.model.instance import InstanceKey
+from gpudash.model.money import Amount
+from gpudash.ui import columns
+from gpudash.ui import format as fmt
+from gpudash.ui.actions import ACTIONS, BY_ID, bindings
+from gpudash.ui.panels import Extras
+from gpudash.ui.scene import Line
+from gpudash.ui.totals import LiveTotals
+from gpudash.ui.verbs import Verbs, held
+from gpudash.ui.view import Filter, SortKey, View
+from gpudash.ui.widgets.details import Details
+from gpudash.ui.widgets.footer import Footer, FooterFacts
+from gpudash.ui.widgets.line_table import LineTable
+from gpudash.ui.widgets.running import Running
+from gpudash.ui.widgets.strip import Strip, StripFacts
+
+RERANK_EVERY_S = 15
+"""Beats between two looks at sort values that move with the clock alone; not above 1,000 rows."""
+MANY_ROWS = 1000
+"""Above so many, what a change set moves is drawn with the next beat."""
+DETAIL_DELAY_S = 0.15
+"""The cursor must rest that long before the ledger is asked for events."""
+
+
+class FleetScreen(Verbs):
+    """Every instance of every account."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("fleet")]
+    DEFAULT_CSS = """
+    FleetScreen.-short Details { display: none; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.view: View[Record] = View(columns.FIELDS, columns.needle)
+        self.view.sort_by(columns.FIRST, columns.SORT_FIRST)
+        self.table: LineTable[Record] = LineTable(self.view, columns.FLEET, lookup=self._lookup, id="table")
+        self.strip = Strip(id="strip")
+        self.running = Running(id="running")
+        self.details = Details(id="details")
+        self.footer = Footer(id="footer")
+        self.totals = LiveTotals()
+        self._beats = 0
+        self._order_is_old = False
+        self._events: tuple[Event, ...] = ()
+        self._ssh: Sequence[str] = ()
+        self._details_height = 0
+
+    def compose(self) -> ComposeResult:
+        yield self.strip
+        yield self.running
+        yield self.table
+        yield self.details
+        yield self.footer
+
+    def on_mount(self) -> None:
+        self.table.empty = self._empty
+        self.view.replace_all(dict(self.fleet.store.records))
+        self.view.rebuild(self.gpudash.scene.now)
+        self.table.order_changed()
+        self.table.focus()
+        self._show_all()
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.set_class(event.size.height < 20, "-short")
+        self._share_height(event.size.height)
+
+    def _share_height(self, height: int) -> None:
+        """The details get what few rows leave over, and never less than their least."""
+        least = 7 if height < 30 else 10 if height < 42 else 13
+        spare = height - len(self.view.order) - 8
+        wanted = max(least, min(spare, 15)) if height >= 30 else least
+        if self._details_height != wanted:
+            self._details_height = wanted
+            self.details.styles.height = wanted
+
+    # -- beats and changes --------------------------------------------------------------------------------------
+
+    def beat(self) -> None:
+        self._beats += 1
+        if self._order_is_old or (
+            self._beats % RERANK_EVERY_S == 0 and len(self.view.rows) <= 1000 and (self.view.rerank() or self.view.only)
+        ):
+            self._rebuild()
+        else:
+            self.table.tick()
+        self.view.warm(200)
+        self._show_all()
+
+    def changed(self, changes: ChangeSet) -> None:
+        moved = False
+        records = self.fleet.store.records
+        for key in changes.removed:
+            moved |= self.view.drop(key)
+            self.table.marks.discard(key)
+        for key in changes.added | changes.changed:
+            record = records.get(key)
+            if record is not None:
+                moved |= self.view.put(key, record)
+        self.totals.changed(changes)
+        if moved and len(self.view.rows) > MANY_ROWS:
+            # Sorting ten thousand rows for each page of a refresh would be felt in the keys; the next beat does it.
+            self._order_is_old = True
+        elif moved:
+            self._rebuild()
+        else:
+            self.table.tick()
+        if len(self.view.rows) <= MANY_ROWS:
+            self._show_all()
+
+    def _rebuild(self) -> None:
+        self._order_is_old = False
+        self.view.rebuild(self.gpudash.scene.now)
+        self.table.order_changed()
+        if not self.view.filter:
+            self._share_height(self.size.height)
+        self._show_count()
+
+    def _lookup(self, key: object) -> Record | None:
+        return self.fleet.store.records.get(cast(InstanceKey, key))
+
+    # -- what stands around the table ---------------------------------------------------------------------------
+
+    def _show_all(self) -> None:
+        self._show_strip()
+        self.running.refresh_height()
+        self._show_details()
+        self._show_footer()
+
+    def _show_strip(self) -> None:
+        store = self.fleet.store
+        totals = self.totals.at(store, self.gpudash.scene.now)
+        burns = tuple(self.totals.burns)
+        fresh = any(lane.as_of is not None and lane.state == "ok" for lane in store.health.values())
+        oldest = [lane.as_of for lane in store.health.values() if lane.as_of is not None]
+        self.strip.facts = StripFacts(
+            totals=totals,
+            health=tuple(store.health.values()),
+            burns=burns,
+            badge=self.gpudash.options.badge,
+            as_of=None if fresh or not oldest else max(oldest),
+        )
+        self.strip.update_lines()
+
+    def mark_as_old(self) -> None:
+        """Say as of when this frame is: it will be seen again at the next start."""
+        if self.strip.facts is not None:
+            self.strip.facts = self.strip.facts._replace(as_of=self.gpudash.scene.now)
+            self.strip.repaint()
+
+    def _show_details(self) -> None:
+        self.details.show(self.table.record, Extras(self._events, self._ssh))
+
+    def _show_footer(self) -> None:
+        from gpudash.ui.actions import reason_against
+
+        situation = self.situation()
+        shown = sorted((action for action in ACTIONS if action.footer), key=lambda action: action.footer)
+        keys = tuple((action, reason_against(action.id, situation) is None) for action in shown)
+        stop = reason_against("stop", situation) if situation.targets else None
+        self.footer.show(FooterFacts(keys, self._lead(), stop or ""))
+
+    def _lead(self) -> Line:
+        waiting = held(self.fleet)
+        if waiting and waiting[0].next_try_at is not None:
+            scene = self.gpudash.scene
+            left = max(0, round(scene.real(waiting[0].next_try_at - scene.now).total_seconds()))
+            what = waiting[0].name if len(waiting) == 1 else fmt.plural(len(waiting), "instance")
+            return (
+                ("u", "key"),
+                (f" undo: {waiting[0].verb.value} {what} in {left} s", "urgency-now"),
+                ("   ", "text"),
+            )
+        if self.table.marks:
+            marked = self.targets()
+            rate = sum((_burn(record) for record in marked), Amount())
+            return ((f"{len(marked)} marked {fmt.usd_rate(rate)}", "accent"), ("   ", "text"))
+        return ()
+
+    def _empty(self) -> Sequence[Line]:
+        if self.view.rows:
+            what = f"“{self.view.filter.text}”" if self.view.filter else "the faults filter"
+            return [(), ((f"   Nothing fits {what}. ", "muted"), ("Esc", "key"), (" shows all.", "muted"))]
+        if not any(lane.as_of for lane in self.fleet.store.health.values()):
+            return [(), (("   Asking the clouds …", "muted"),)]
+        return [(), (("   No instance. ", "muted"), ("n", "key"), (" launches one.", "muted"))]
+
+    # -- cursor and marks ---------------------------------------------------------------------------------------
+
+    def targets(self) -> Sequence[Record]:
+        if self.table.marks:
+            records = self.fleet.store.records
+            marked = [records.get(cast(InstanceKey, key)) for key in self.table.marks]
+            return sorted((record for record in marked if record is not None), key=lambda record: record.key)
+        record = self.table.record
+        return [] if record is None else [record]
+
+    def on_line_table_highlighted(self) -> None:
+        self._events, self._ssh = (), ()
+        self._show_details()
+        self._show_footer()
+        self.set_timer(DETAIL_DELAY_S, lambda key=self.table.cursor: self._ask_details(key))
+
+    def _ask_details(self, key: object) -> None:
+        record = self.table.record
+        if record is None or record.key != key:
+            return
+        self._ssh = tuple(self.fleet.ssh_argv(record.key)) if record.instance.ssh is not None else ()
+
+        async def ask() -> None:
+            events_of_it = await self.fleet.events(limit=8, key=record.key)
+            if self.table.cursor == record.key:
+                self._events = tuple(events_of_it)
+                self._show_details()
+
+        self.gpudash.carry_out(ask())
+
+    def on_line_table_marked(self) -> None:
+        self._show_footer()
+
+    def on_line_table_opened(self) -> None:
+        self.action_details()
+
+    def on_line_table_sort_requested(self, event: LineTable.SortRequested) -> None:
+        self.action_sort(event.column_id)
+
+    def go_to(self, key: object) -> None:
+        """Put the cursor on that instance, clearing a filter that hides it."""
+        if not self.table.select(cast(InstanceKey, key)):
+            self._close_filter()
+            self.view.only = None
+            self._rebuild()
+            self.table.select(cast(InstanceKey, key))
+
+    def action_mark(self) -> None:
+        self.table.toggle_mark()
+
+    def action_mark_up(self) -> None:
+        self.table.toggle_mark(step=-1)
+
+    def action_mark_down(self) -> None:
+        self.table.toggle_mark(step=1)
+
+    def action_mark_all(self) -> None:
+        self.table.mark_shown()
+
+    # -- view ---------------------------------------------------------------------------------------------------
+
+    def action_sort(self, column_id: str) -> None:
+        """Sort by that column; the same again turns it round."""
+        key: Callable[[Record], SortKey | None] = columns.SORT_FIRST
+        falling = False
+        for column in columns.FLEET:
+            if column.id == column_id and column.sort is not None:
+                key, falling = column.sort, column.falling
+        again = self.view.sort_id == column_id
+        self.view.sort_by(column_id, key, reverse=not self.view.reverse if again else falling)
+        self._rebuild()
+        label = "urgent first" if column_id == columns.FIRST else column_id
+        self.gpudash.say(f"Sorted by {label}{', reversed' if again and self.view.reverse else ''}.", "muted")
+
+    def action_faults(self) -> None:
+        self.view.only = None if self.view.only else columns.is_fault
+        self._rebuild()
+        if self.view.only:
+            self.gpudash.say(f"Faults only: {len(self.view.order)} of {len(self.view.rows)}. ! shows all.", "tone-warn")
+        else:
+            self.gpudash.say("All instances.", "muted")
+
+    def action_filter(self) -> None:
+        from gpudash.ui.widgets.filter_bar import FilterBar
+
+        for bar in self.query(FilterBar):
+            bar.focus_input()
+            return
+        bar = FilterBar(self.view.filter.text, placeholder="words, column:value, price<3, ! negates")
+        self.mount(bar, before=self.table)
+        self.call_after_refresh(bar.focus_input)
+        self.call_after_refresh(self._show_count)
+
+    def on_filter_bar_changed(self, event: object) -> None:
+        text = str(getattr(event, "text", ""))
+        if text != self.view.filter.text:
+            self.view.filter = Filter.parse(text, columns.FIELDS)
+            self._rebuild()
+            self._show_details()
+
+    def on_filter_bar_done(self) -> None:
+        self.table.focus()
+        if not self.view.filter.text:
+            self._close_filter()
+
+    def on_filter_bar_cleared(self) -> None:
+        self._close_filter()
+
+    def on_filter_bar_moved(self, event: object) -> None:
+        step = {"up": -1, "down": 1, "pageup": -10, "pagedown": 10}[str(getattr(event, "key", "up"))]
+        row = self.table.cursor_row
+        self.table.move_to((row.position if row else 0) + step)
+
+    def _close_filter(self) -> None:
+        from gpudash.ui.widgets.filter_bar import FilterBar
+
+        self.query(FilterBar).remove()
+        if self.view.filter.text:
+            self.view.filter = Filter.parse("", columns.FIELDS)
+            self._rebuild()
+        self.table.focus()
+
+    def _show_count(self) -> None:
+        if not self.view.filter.text and not self.query("FilterBar"):
+            return
+        from gpudash.ui.widgets.filter_bar import FilterBar
+
+        for bar in self.query(FilterBar):
+            bar.show_count(len(self.view.order), len(self.view.rows), self.view.filter.problem)
+
+    def action_back(self) -> None:
+        """Filter, then marks, then faults; nothing else to leave here."""
+        if self.view.filter.text or self.query("FilterBar"):
+            self._close_filter()
+        elif self.table.clear_marks():
+            pass
+        elif self.view.only:
+            self.action_faults()
+        else:
+            self.gpudash.say(f"{BY_ID['quit'].shown_key} leaves the dashboard.", "muted")
+
+    # -- other screens ------------------------------------------------------------------------------------------
+
+    def action_launch(self) -> None:
+        from gpudash.ui.screens.launch import LaunchScreen
+
+        self.app.push_screen(LaunchScreen())
+
+    def action_offers(self) -> None:
+        self.action_launch()
+
+    def action_details(self) -> None:
+        from gpudash.ui.screens.instance import InstanceScreen
+
+        record = self.table.record
+        if record is not None:
+            self.app.push_screen(InstanceScreen(record.key))
+
+    def action_tunnels(self) -> None:
+        from gpudash.ui.screens.tunnels import TunnelsScreen
+
+        self.app.push_screen(TunnelsScreen())
+
+    def action_events(self) -> None:
+        from gpudash.ui.screens.events import EventsScreen
+
+        self.app.push_screen(EventsScreen())
+
+    def action_costs(self) -> None:
+        from gpudash.ui.screens.costs import CostsScreen
+
+        self.app.push_screen(CostsScreen())
+
+    def action_leftovers(self) -> None:
+        from gpudash.ui.screens.leftovers import LeftoversScreen
+
+        self.app.push_screen(LeftoversScreen())
+
+    def action_pools(self) -> None:
+        """Answers why by its reason in the key table."""
+
+
+def _burn(record: Record) -> Amount:
+    from gpudash.fleet.totals import burn_of
+
+    return burn_of(record)

@@ -1,0 +1,353 @@
+"""Launch: the board of offers, the order below it, then its steps. Esc leaves a launch running in the background.
+
+Typing filters the board, arrows move on it, Enter goes to the order and Enter again launches. What the lease costs stands
+there before anything is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.widgets import Button, Input
+
+from gpudash.errors import GpudashError
+from gpudash.model.capability import Verb
+from gpudash.model.duration import format_duration, parse_duration
+from gpudash.model.money import cost
+from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
+from gpudash.model.policy import EndAction
+from gpudash.ui import format as fmt
+from gpudash.ui.actions import READ_ONLY
+from gpudash.ui.columns import Column
+from gpudash.ui.scene import Line, Scene
+from gpudash.ui.screens.dialog import Lines
+from gpudash.ui.screens.listing import Key, ListScreen
+from gpudash.ui.view import Fields, Filter
+from gpudash.ui.widgets.filter_bar import FilterBar
+
+_ACTIONS = (EndAction.STOP, EndAction.HIBERNATE, EndAction.TERMINATE)
+
+
+def _hour(offer: Offer) -> float | None:
+    return None if offer.price is None else float(offer.price.usd_per_hour)
+
+
+def _per_gpu(offer: Offer) -> float | None:
+    return None if offer.price is None or not offer.gpu_count else float(offer.price.usd_per_hour / offer.gpu_count)
+
+
+def _per_gpu_text(offer: Offer, scene: Scene, width: int) -> Line:
+    value = _per_gpu(offer)
+    return ((fmt.UNKNOWN, "unknown"),) if value is None else ((f"{value:,.2f}", "text"),)
+
+
+def _price(offer: Offer, scene: Scene, width: int) -> Line:
+    return ((fmt.rate(offer.price), "unknown" if offer.price is None else "value"),)
+
+
+def _gpu(offer: Offer, scene: Scene, width: int) -> Line:
+    return ((f"{offer.gpu_count}×{offer.gpu}", "value"),)
+
+
+def _kind(offer: Offer, scene: Scene, width: int) -> Line:
+    return (("spot", "tone-warn"),) if offer.spot else (("on demand", "text"),)
+
+
+def _stock(offer: Offer, scene: Scene, width: int) -> Line:
+    if offer.available is None:
+        return ((fmt.UNKNOWN, "unknown"),)
+    return (("now", "tone-good"),) if offer.available else (("none", "tone-bad"),)
+
+
+def _machine(offer: Offer, scene: Scene, width: int) -> Line:
+    parts = [f"{offer.vcpus} vCPU" if offer.vcpus else "", f"{offer.memory_gb} GB" if offer.memory_gb else "",
+             f"{offer.disk_gb} GB disk" if offer.disk_gb else ""]  # fmt: skip
+    return ((" · ".join(part for part in parts if part) or fmt.NOTHING, "muted"),)
+
+
+COLUMNS: tuple[Column[Offer], ...] = (
+    Column("price", "$/H", 7, _price, _hour, weight=1, right=True),
+    Column("each", "$/GPU", 6, _per_gpu_text, _per_gpu, weight=2, right=True),
+    Column("gpu", "GPU", 13, _gpu, lambda o: o.gpu, weight=1, grow=6),
+    Column("vram", "VRAM", 5, lambda o, s, w: ((f"{o.vram_gb}G", "text"),), lambda o: o.vram_gb, weight=1, right=True),
+    Column("where", "WHERE", 12, lambda o, s, w: ((o.region, "text"),), lambda o: o.region, weight=1, grow=10),
+    Column("account", "ACCOUNT", 8, lambda o, s, w: ((o.account, "text"),), lambda o: o.account, weight=1, grow=6),
+    Column("kind", "KIND", 9, _kind, lambda o: float(o.spot), weight=2),
+    Column("stock", "STOCK", 5, _stock, lambda o: None if o.available is None else float(not o.available), weight=3),
+    Column(
+        "type", "TYPE", 16, lambda o, s, w: ((o.instance_type, "muted"),), lambda o: o.instance_type, weight=4, grow=16
+    ),
+    Column("machine", "MACHINE", 16, _machine, None, weight=5, grow=24),
+)
+
+FIELDS: Fields[Offer] = Fields(
+    words={
+        "gpu": lambda o, _: f"{o.gpu_count}x{o.gpu}",
+        "region": lambda o, _: o.region,
+        "where": lambda o, _: o.region,
+        "account": lambda o, _: o.account,
+        "type": lambda o, _: o.instance_type,
+        "kind": lambda o, _: "spot" if o.spot else "on demand",
+        "spot": lambda o, _: "yes" if o.spot else "no",
+        "stock": lambda o, _: "unknown" if o.available is None else "now" if o.available else "none",
+    },
+    numbers={
+        "price": lambda o, _: _hour(o),
+        "each": lambda o, _: _per_gpu(o),
+        "vram": lambda o, _: o.vram_gb,
+        "gpus": lambda o, _: o.gpu_count,
+    },
+)
+
+
+class LaunchScreen(ListScreen[Offer]):
+    """Board, order, steps."""
+
+    title_text = "Launch"
+    first_sort = "price"
+    columns: ClassVar[Sequence[Column[Any]]] = COLUMNS
+    own_keys: ClassVar[Sequence[Key]] = (Key("enter", "order", "order"), Key("tab", "next field", "next"))
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "order", "order", id="launch.order", show=False),
+        Binding("tab", "app.focus_next", "next", id="launch.next", show=False),
+        Binding("shift+tab", "app.focus_previous", "previous", id="launch.previous", show=False),
+    ]
+    DEFAULT_CSS = """
+    LaunchScreen #order { height: 1; background: $ground-surface; margin: 0; padding: 0 1; }
+    LaunchScreen #order Lines { width: auto; }
+    LaunchScreen #order Input { width: 18; margin: 0 2 0 1; }
+    LaunchScreen #order .short { width: 10; }
+    LaunchScreen #order Button { min-width: 13; margin: 0 2 0 1; }
+    LaunchScreen #summary { background: $ground-surface; }
+    LaunchScreen #launch { color: $accent; }
+    LaunchScreen #launch:focus { color: $block-cursor-foreground; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operation_id: str | None = None
+        self.action_number = 0
+        self.name_touched = False
+        self._suggested = ""
+
+    def compose(self) -> ComposeResult:
+        defaults = self.fleet.session.config.defaults
+        self.action_number = _ACTIONS.index(defaults.idle_action)
+        heading, table, footer = super().compose()
+        yield heading
+        yield FilterBar(placeholder="type to filter: h100, gpus>4, <3, account:lambda, spot:no", id="filter")
+        yield table
+        with Horizontal(id="order"):
+            yield from self._field("name", Input(id="name"))
+            yield from self._field("lease", Input(format_duration(defaults.lease), id="lease", classes="short"))
+            yield from self._field("idle", Input(format_duration(defaults.idle_timeout), id="idle", classes="short"))
+            yield from self._field("then", Button(_ACTIONS[self.action_number].value, id="then"))
+            yield Button("Launch", id="launch")
+        yield Lines(self._summary, height=2, id="summary")
+        yield footer
+
+    def _field(self, label: str, widget: Input | Button) -> Iterable[Any]:
+        words = Lines(lambda scene, width: [((label, "label"),)], height=1)
+        words.styles.width = len(label)
+        return words, widget
+
+    def on_mount(self) -> None:
+        self.call_after_refresh(self.query_one(FilterBar).focus_input)
+
+    async def fetch(self) -> Iterable[tuple[Hashable, Offer]]:
+        defaults = self.fleet.session.config.defaults
+        listings = await self.fleet.offers(OfferFilter(region=defaults.region))
+        self.problem = next((f"{lst.account}: {lst.problem}" for lst in listings if lst.problem), None)
+        offers = [offer for listing in listings for offer in listing.items]
+        return [((o.account, o.region, o.instance_type, o.spot), o) for o in offers]
+
+    def rebuild(self) -> None:
+        super().rebuild()
+        if self.table.cursor_row is None:
+            self.table.move_to(0)
+        self._suggest()
+
+    def right(self, scene: Scene) -> Line:
+        if not self.asked:
+            return (("asking all accounts …", "muted"),)
+        oldest = min((row.record.as_of for row in self.view.rows.values()), default=scene.now)
+        return ((f"{len(self.view.order)} of {len(self.view.rows)} offers", "text"),
+                (f" · as of {fmt.length(scene.real(scene.now - oldest))} ago", "muted"))  # fmt: skip
+
+    def nothing(self) -> str:
+        return "No offer fits. Another region, GPU or price?"
+
+    def _fields(self) -> Fields[Offer]:
+        return FIELDS
+
+    def _needle(self, record: Offer) -> str:
+        spot = "spot" if record.spot else "on demand"
+        return (f"{record.gpu_count}x{record.gpu} {record.gpu_count}×{record.gpu} {record.region} {record.account} "
+                f"{record.instance_type} {spot}").lower()  # fmt: skip
+
+    # -- the order ----------------------------------------------------------------------------------------------
+
+    @property
+    def order(self) -> LaunchOrder | str | None:
+        """The order as it stands, or what is wrong with it; None without an offer."""
+        offer = self.table.record
+        if offer is None:
+            return None
+        if self.fleet.session.read_only:
+            return READ_ONLY
+        reason = self.fleet.reason_against(Verb.LAUNCH, None)
+        if reason is not None:
+            return reason
+        try:
+            return self.fleet.session.actions.plan_launch(
+                offer,
+                name=self.query_one("#name", Input).value.strip() or None,
+                lease=parse_duration(self.query_one("#lease", Input).value, field="lease"),
+                idle_timeout=parse_duration(self.query_one("#idle", Input).value, field="idle"),
+                idle_action=_ACTIONS[self.action_number],
+            )
+        except GpudashError as exc:
+            return str(exc)
+
+    def _suggest(self) -> None:
+        """A name for what is under the cursor, until the person types one."""
+        offer, field = self.table.record, self.query_one("#name", Input)
+        if offer is None or field.value != self._suggested:
+            return
+        taken = {record.instance.name for record in self.fleet.store.records.values()}
+        taken |= {operation.name for operation in self.fleet.store.operations.values()}
+        word = "".join(char for char in offer.gpu.lower() if char.isalnum())
+        number = next(n for n in range(1, 10_000) if f"{word}-{n}" not in taken)
+        self._suggested = f"{word}-{number}"
+        field.value = self._suggested
+
+    def _summary(self, scene: Scene, width: int) -> list[Line]:
+        return [((" ", "text"), *line) for line in self._words(scene)]
+
+    def _words(self, scene: Scene) -> list[Line]:
+        operation = self.fleet.store.operations.get(self.operation_id) if self.operation_id else None
+        if operation is not None:
+            from gpudash.ui.panels import step_spans
+
+            words = (("Esc leaves it running; its row appears in the table.", "muted"),)
+            if not operation.stage.is_open:
+                words = ((operation.detail or f"{operation.name}: {operation.stage.value}. Esc goes back.", "text"),)
+            return [((f"{operation.name}  ", "value"), *step_spans(operation, scene)), words]
+        order = self.order
+        if order is None:
+            return [(("no offer", "muted"),), ()]
+        if isinstance(order, str):
+            return [((order, "tone-warn"),), ()]
+        offer = order.offer or self.table.record
+        assert offer is not None
+        return list(summary_lines(order, offer, scene))
+
+    def action_order(self) -> None:
+        """From the board to the button."""
+        if self.table.record is not None:
+            self.query_one("#launch", Button).focus()
+
+    def filter_done(self) -> None:
+        self.action_order()
+
+    def filter_cleared(self) -> None:
+        bar = self.query_one(FilterBar)
+        if bar.text:
+            bar.text = ""
+        else:
+            self.app.pop_screen()
+
+    def on_line_table_opened(self) -> None:
+        self.action_order()
+
+    def on_line_table_highlighted(self) -> None:
+        self._suggest()
+        self.query_one("#summary", Lines).update_lines()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self.query_one("#summary", Lines).update_lines()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        self.query_one("#launch", Button).focus()
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        if event.button.id == "then":
+            self.action_number = (self.action_number + 1) % len(_ACTIONS)
+            event.button.label = _ACTIONS[self.action_number].value
+            self.query_one("#summary", Lines).update_lines()
+        else:
+            self._launch()
+
+    def _launch(self) -> None:
+        order = self.order
+        if self.operation_id is not None:
+            self.gpudash.say("It is asked for already; Esc goes back to the table.", "tone-warn")
+        elif isinstance(order, LaunchOrder):
+            self.gpudash.carry_out(self._send(order))
+        else:
+            self.gpudash.say(order or "No offer is selected.", "tone-warn")
+
+    async def _send(self, order: LaunchOrder) -> None:
+        self.operation_id = ""
+        try:
+            operation = await self.fleet.launch(order)
+        except GpudashError:
+            self.operation_id = None
+            raise
+        self.operation_id = operation.id
+        self.gpudash.announcer.follow(operation)
+        self.query_one("#order").display = False
+        self.query_one("#summary", Lines).update_lines()
+
+    def action_filter(self) -> None:
+        self.query_one(FilterBar).focus_input()
+
+    def action_back(self) -> None:
+        """From the order to the board, from there to the fleet."""
+        if isinstance(self.focused, (Input, Button)) and self.operation_id is None and not self._in_filter():
+            self.query_one(FilterBar).focus_input()
+        else:
+            self.app.pop_screen()
+
+    def _in_filter(self) -> bool:
+        return self.focused is not None and any(isinstance(node, FilterBar) for node in self.focused.ancestors)
+
+    def filter_text(self, text: str) -> None:
+        """Set the filter from outside."""
+        self.view.filter = Filter.parse(text, self.view.fields)
+
+
+def summary_lines(order: LaunchOrder, offer: Offer, scene: Scene) -> tuple[Line, Line]:
+    """What the lease costs, and what will guard it; then what the lease ends with."""
+    deadline = order.policy.lease_deadline
+    lease = timedelta(0) if deadline is None else timedelta(seconds=round((deadline - scene.now).total_seconds()))
+    # A lease of 4 h is 4 h on screen, though a moment has passed since it was planned.
+    lease = timedelta(minutes=max(1, round(lease.total_seconds() / 60)))
+    price = cost(offer.price, lease)
+    first: Line = (
+        (f"{offer.gpu_count}×{offer.gpu}", "value"),
+        (f" in {offer.region} ({offer.account}{', spot' if order.spot else ''}) for ", "text"),
+        (fmt.short_length(lease), "value"),
+        (" costs at most ", "text"),
+        (fmt.money(price), "value"),
+        ("" if offer.available is not False else "   the cloud says it has none now", "tone-warn"),
+    )
+    idle = order.policy.idle_timeout
+    second: Line = (
+        ("ends ", "label"),
+        (f"{fmt.when(deadline, scene.now, scene.zone)}" if deadline else "never", "text"),
+        (f", or {order.policy.idle_action.value}s after {fmt.short_length(idle)} idle" if idle else "", "text"),
+        (
+            f"   hard deadline {fmt.when(order.policy.hard_deadline, scene.now, scene.zone)}"
+            if order.policy.hard_deadline
+            else "",
+            "muted",
+        ),
+        ("   guard: statusd on the host, watchdog outside", "muted"),
+    )
+    return first, second

@@ -1,0 +1,349 @@
+"""A table drawn by line: 10,000 rows cost what the rows on screen cost.
+
+Cursor, marks and scroll position hold on to keys, so nothing jumps when rows come, go or change places. There is no scrollbar
+widget; the thumb is the last cell of each line, because every widget edge cuts every line of the screen into more strips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
+
+from textual import events
+from textual.binding import BindingType
+from textual.message import Message
+
+from gpudash.ui import format as fmt
+from gpudash.ui.actions import bindings
+from gpudash.ui.columns import Column, Placed, arrange
+from gpudash.ui.scene import Line, Scene, Span
+from gpudash.ui.view import Row, View
+from gpudash.ui.widgets.paint import Painted
+
+R = TypeVar("R")
+
+_MARGIN = 2
+"""Cells before the first column: the cursor's bar and the mark."""
+
+
+class LineTable(Painted, Generic[R], can_focus=True):
+    """Rows of one view in columns, with cursor, marks, sorting and mouse."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("table")]
+    DEFAULT_CSS = "LineTable { height: 1fr; width: 1fr; }"
+
+    class Highlighted(Message):
+        """The cursor came to another row."""
+
+    class Opened(Message):
+        """A row was asked for by Enter or a double click."""
+
+    class Marked(Message):
+        """Marks changed."""
+
+    class SortRequested(Message):
+        """A column's title was clicked."""
+
+        def __init__(self, column_id: str) -> None:
+            super().__init__()
+            self.column_id = column_id
+
+    def __init__(
+        self,
+        view: View[R],
+        columns: Sequence[Column[R]],
+        *,
+        lookup: Callable[[Hashable], R | None] | None = None,
+        id: str | None = None,
+        classes: str | None = None,
+    ) -> None:
+        super().__init__(id=id, classes=classes)
+        self.view = view
+        self.columns = columns
+        self.lookup = lookup
+        self.cursor: Hashable | None = None
+        self.marks: set[Hashable] = set()
+        self.top = 0
+        """Number of the first row on screen."""
+        self.empty: Callable[[], Sequence[Line]] = lambda: ()
+        """What stands there instead of rows."""
+        self.texts_made = 0
+        """Rows whose texts were computed so far; tests count it."""
+        self._cursor_position = 0
+        self._placed: list[Placed[R]] = []
+        self._placed_for = -1
+        self._cache: dict[Hashable, tuple[object, Scene, tuple[Span, ...]]] = {}
+        self._header_cache: tuple[object, Line] | None = None
+
+    # -- rows ---------------------------------------------------------------------------------------------------
+
+    @property
+    def rows_on_screen(self) -> int:
+        return max(0, self.size.height - 1)
+
+    @property
+    def cursor_row(self) -> Row[R] | None:
+        """The row under the cursor while it is shown."""
+        row = self.view.rows.get(self.cursor) if self.cursor is not None else None
+        return row if row is not None and row.position >= 0 else None
+
+    @property
+    def record(self) -> R | None:
+        """The record under the cursor, as it is now."""
+        row = self.cursor_row
+        return None if row is None else self._record(row)
+
+    def order_changed(self, *, keep_line: bool = True) -> None:
+        """The view was rebuilt: keep the cursor on its row and, where that can be, the row on its line."""
+        order = self.view.order
+        row = self.cursor_row
+        if row is None:
+            line = self._cursor_position
+            if order:
+                self._set_cursor(order[min(line, len(order) - 1)])
+            elif self.cursor is not None:
+                self.cursor = None
+                self.post_message(self.Highlighted())
+        elif keep_line:
+            self.top += row.position - self._cursor_position
+        self._follow()
+        self.update_lines()
+
+    def move_to(self, position: int) -> None:
+        """Put the cursor on the row of that number; the nearest where there is none."""
+        order = self.view.order
+        if not order:
+            return
+        old_top, old = self.top, self.cursor_row
+        row = order[min(max(position, 0), len(order) - 1)]
+        if row is old:
+            return
+        self._set_cursor(row)
+        self._follow()
+        if self.top != old_top or old is None:
+            self.update_lines()
+        else:
+            self.update_line(old.position - self.top + 1)
+            self.update_line(row.position - self.top + 1)
+
+    def select(self, key: Hashable) -> bool:
+        """Put the cursor on that row, where it is shown."""
+        row = self.view.rows.get(key)
+        if row is None or row.position < 0:
+            return False
+        self.move_to(row.position)
+        return True
+
+    def toggle_mark(self, *, step: int = 1) -> None:
+        """Mark or unmark the row under the cursor and go on."""
+        row = self.cursor_row
+        if row is None:
+            return
+        self.marks ^= {row.key}
+        self.update_line(row.position - self.top + 1)
+        self.move_to(row.position + step)
+        self.post_message(self.Marked())
+
+    def mark_shown(self) -> None:
+        """Mark every row of the view, or none where all are."""
+        shown = {row.key for row in self.view.order}
+        self.marks = set() if shown <= self.marks else self.marks | shown
+        self.update_lines()
+        self.post_message(self.Marked())
+
+    def clear_marks(self) -> bool:
+        """True where there were any."""
+        if not self.marks:
+            return False
+        self.marks = set()
+        self.update_lines()
+        self.post_message(self.Marked())
+        return True
+
+    def _record(self, row: Row[R]) -> R:
+        if self.lookup is not None:
+            now = self.lookup(row.key)
+            if now is not None:
+                row.record = now
+        return row.record
+
+    def _set_cursor(self, row: Row[R]) -> None:
+        self._cursor_position = row.position
+        if row.key != self.cursor:
+            self.cursor = row.key
+            self.post_message(self.Highlighted())
+
+    def _follow(self) -> None:
+        """Scroll so that the cursor is on screen and no line is wasted."""
+        height, count = self.rows_on_screen, len(self.view.order)
+        row = self.cursor_row
+        if row is not None:
+            self._cursor_position = row.position
+            if row.position < self.top:
+                self.top = row.position
+            elif row.position >= self.top + height > 0:
+                self.top = row.position - height + 1
+        self.top = max(0, min(self.top, count - height))
+
+    # -- keys and mouse -----------------------------------------------------------------------------------------
+
+    def action_cursor_up(self) -> None:
+        self._step(-1)
+
+    def action_cursor_down(self) -> None:
+        self._step(1)
+
+    def action_page_up(self) -> None:
+        self._step(-max(1, self.rows_on_screen - 1))
+
+    def action_page_down(self) -> None:
+        self._step(max(1, self.rows_on_screen - 1))
+
+    def action_jump_first(self) -> None:
+        self.move_to(0)
+
+    def action_jump_last(self) -> None:
+        self.move_to(len(self.view.order) - 1)
+
+    def _step(self, step: int) -> None:
+        row = self.cursor_row
+        self.move_to(0 if row is None else row.position + step)
+
+    def on_click(self, event: events.Click) -> None:
+        """A title sorts, a row gets the cursor, the first cells mark, a double click opens."""
+        event.stop()
+        if event.y == 0:
+            for place in self._layout():
+                if place.x <= event.x - _MARGIN < place.x + place.width:
+                    self.post_message(self.SortRequested(place.column.id))
+            return
+        position = self.top + event.y - 1
+        if position >= len(self.view.order):
+            return
+        self.move_to(position)
+        if event.x < _MARGIN:
+            self.toggle_mark(step=0)
+        elif event.chain == 2:
+            self.post_message(self.Opened())
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        event.stop()
+        self._wheel(3)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        event.stop()
+        self._wheel(-3)
+
+    def _wheel(self, step: int) -> None:
+        height, count = self.rows_on_screen, len(self.view.order)
+        top = max(0, min(self.top + step, count - height))
+        if top == self.top:
+            self._step(1 if step > 0 else -1)
+            return
+        self.top = top
+        row = self.cursor_row
+        if row is not None:
+            inside = min(max(row.position, top), top + height - 1)
+            self._set_cursor(self.view.order[inside])
+        self.update_lines()
+
+    def on_resize(self) -> None:
+        self._follow()
+
+    # -- drawing ------------------------------------------------------------------------------------------------
+
+    def tick(self) -> int:
+        """A second has passed: draw lines whose texts differ now; how many."""
+        return self.update_lines()
+
+    def line_at(self, y: int) -> tuple[Line, str]:
+        if y == 0:
+            return self._header(), "panel"
+        order = self.view.order
+        if not order:
+            lines = self.empty()
+            return (lines[y - 1] if y - 1 < len(lines) else ()), self.ground
+        position = self.top + y - 1
+        if position >= len(order):
+            return (), self.ground
+        row = order[position]
+        on_cursor, marked = row.key == self.cursor, row.key in self.marks
+        spans = self._spans(row)
+        ground = "cursor" if on_cursor else "marked" if marked else self.ground
+        margin = ((("▌" if on_cursor else " ") + ("✓" if marked else " "), "mark"),)
+        thumb = self._thumb(y)
+        return (margin + spans + thumb if thumb else margin + spans), ground
+
+    def _spans(self, row: Row[R]) -> tuple[Span, ...]:
+        record, scene = self._record(row), self.scene()
+        cached = self._cache.get(row.key)
+        if cached is not None and cached[0] is record and cached[1] is scene:
+            return cached[2]
+        if len(self._cache) > 500:
+            self._cache.clear()
+        spans = self._texts(record, scene)
+        if cached is not None and cached[2] == spans:
+            spans = cached[2]
+        self._cache[row.key] = (record, scene, spans)
+        return spans
+
+    def _texts(self, record: R, scene: Scene) -> tuple[Span, ...]:
+        self.texts_made += 1
+        spans: list[Span] = []
+        x = 0
+        for place in self._layout():
+            if place.x > x:
+                spans.append((" " * (place.x - x), "text"))
+            cell = place.column.text(record, scene, place.width)
+            if len(cell) == 1:
+                text, token = cell[0]
+                spans.append((fmt.fit(text, place.width, right=place.column.right), token))
+            else:
+                spans.extend(cell)
+                rest = place.width - sum(fmt.cell_len(text) for text, _ in cell)
+                if rest > 0:
+                    spans.append((" " * rest, "text"))
+            x = place.x + place.width
+        spans.append((" " * max(0, self.size.width - _MARGIN - 1 - x), "text"))
+        return tuple(spans)
+
+    def _layout(self) -> list[Placed[R]]:
+        width = self.size.width
+        if width != self._placed_for:
+            self._placed = arrange(self.columns, width - _MARGIN - 1)
+            self._placed_for = width
+            self._cache.clear()
+            self._header_cache = None
+        return self._placed
+
+    def _header(self) -> Line:
+        placed = self._layout()
+        made_for = (id(placed), self.view.sort_id, self.view.reverse)
+        if self._header_cache is not None and self._header_cache[0] == made_for:
+            return self._header_cache[1]
+        spans: list[Span] = [(" " * _MARGIN, "label")]
+        x = 0
+        for place in placed:
+            spans.append((" " * (place.x - x), "label"))
+            column = place.column
+            here = column.id == self.view.sort_id
+            title = column.title
+            if here and len(title) < place.width:
+                arrow = "↓" if self.view.reverse else "↑"
+                title = arrow + title if column.right else title + arrow
+            spans.append((fmt.fit(title, place.width, right=column.right), "sorted" if here else "label"))
+            x = place.x + place.width
+        line = tuple(spans)
+        self._header_cache = (made_for, line)
+        return line
+
+    def _thumb(self, y: int) -> Line:
+        height, count = self.rows_on_screen, len(self.view.order)
+        if count <= height or height == 0:
+            return ()
+        size = max(1, height * height // count)
+        start = round((height - size) * self.top / (count - height))
+        return (("█" if start <= y - 1 < start + size else "│", "rule"),)
+
+
+AnyTable = LineTable[Any]
