@@ -26,7 +26,7 @@ NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Each test has its own HOME, settings and state; nothing reads or writes the developer's."""
-    home = tmp_path / "home"
+    home = tmp_path / "person"
     home.mkdir(mode=0o700)
     for variable, folder in (
         ("XDG_CONFIG_HOME", ".config"),

@@ -185,7 +185,8 @@ class GpudashApp(App[int], inherit_bindings=False):
         self._gathered |= changes
         if not self._gathering:
             self._gathering = True
-            self.set_timer(GATHER_S, self._draw_changes)
+            # Not a timer of Textual's: one that is made outside the app's context never fires, and says nothing.
+            asyncio.get_running_loop().call_later(GATHER_S, self.call_later, self._draw_changes)
 
     def _draw_changes(self) -> None:
         changes, self._gathered, self._gathering = self._gathered, ChangeSet(), False
