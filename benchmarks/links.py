@@ -97,7 +97,7 @@ class SharedListener:
                 self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 channel = link.open_channel("127.0.0.1", remote, 10, source=self.request.getpeername())
                 with contextlib.closing(channel):
-                    _pump_both(self.request, channel)
+                    _pump_both(self.request, channel, lambda: 1)
 
         class Forward(sshtunnel.SSHTunnelForwarder):  # type: ignore[misc]
             is_active = property(lambda self: True)

@@ -1,8 +1,13 @@
 """A forward: ``127.0.0.1:local`` here leads to a port of an instance, from switched on to switched off.
 
-The listener belongs to the forward and not to a connection: when the link breaks, the port stays, requests are held for
-`Limits.hold_s` and go through once the link is back. A forward is *up* only while a connection to the remote port went
-through on the present link; a port with nothing behind it reads *no service*, which is no fault of the link.
+The listener belongs to the forward and not to a connection: when the link breaks, the port stays, requests are held
+for `Limits.hold_s` and go through once the link is back. A forward is *up* only while a connection to the remote port
+went through on the present link; a port with nothing behind it reads *no service*, which is no fault of the link.
+
+The listener is our own and not sshtunnel's. Over the same links (``benchmarks/links.py``) sshtunnel's takes a thread
+and ten wake-ups a second for each port, needs seven of its private hooks replaced, and closes a port in up to 100 ms;
+ours takes one thread for all ports. 100 idle forwards: 1.5 % of a core and 63 threads, against 3.0 % and 161; a new
+connection 1.5 ms, against 3.0 ms; throughput, being the pumps' and paramiko's, is the same.
 """
 
 from __future__ import annotations
@@ -29,8 +34,17 @@ if TYPE_CHECKING:
 BACKLOG = 128
 """Connections that may wait to be accepted; socketserver's 5 made 50 at once take 8 s."""
 
-CHUNK = 1 << 18
+PACKET = 1 << 15
+"""Bytes that OpenSSH sends at once, at most."""
+
+CHUNK = 1 << 20
 """Bytes moved at once: all that has come meanwhile, most of the time."""
+
+GATHER_S = 0.001
+"""Pause for each stream of a crowd after a lone packet: a wake-up a packet would spend all on switching threads."""
+
+MOST_GATHER_S = 0.01
+"""Longest such pause."""
 
 MOST_VISITS = 512
 """Connections through one forward at a time; more are turned away, so that a loop or a flood ends somewhere."""
@@ -301,7 +315,7 @@ class Forward:
             visit.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             visit.channel = self._enter(visit.sock.getpeername())
             if not self._closed:
-                _pump_both(visit.sock, visit.channel)
+                _pump_both(visit.sock, visit.channel, lambda: len(self._visits))
         except (GpudashError, OSError):
             pass  # The client sees its connection closed; the state and detail of the forward say why.
         finally:
@@ -359,11 +373,11 @@ def _bind(port: int) -> socket.socket:
     return listener
 
 
-def _pump_both(sock: socket.socket, channel: Channel) -> None:
+def _pump_both(sock: socket.socket, channel: Channel, crowd: Callable[[], int]) -> None:
     """Move bytes both ways until both sides have ended; the end of one side is passed on and no more than that."""
     up = threading.Thread(target=_pump_up, args=(sock, channel), name="pump-up", daemon=True)
     up.start()
-    _pump_down(channel, sock)
+    _pump_down(channel, sock, crowd)
     up.join()
 
 
@@ -376,10 +390,13 @@ def _pump_up(sock: socket.socket, channel: Channel) -> None:
         channel.close()
 
 
-def _pump_down(channel: Channel, sock: socket.socket) -> None:
+def _pump_down(channel: Channel, sock: socket.socket, crowd: Callable[[], int]) -> None:
+    pause = threading.Event()
     try:
         while part := channel.recv(CHUNK):
             sock.sendall(part)
+            if PACKET // 2 <= len(part) <= 4 * PACKET and (streams := crowd()) > 1:
+                pause.wait(min(GATHER_S * streams, MOST_GATHER_S))
         gone = channel.closed or not channel.get_transport().is_active()
         sock.shutdown(socket.SHUT_RDWR if gone else socket.SHUT_WR)
     except (OSError, EOFError):
