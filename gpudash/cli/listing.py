@@ -98,7 +98,7 @@ def ordered(records: Iterable[Record], now: datetime) -> list[Record]:
 
     def weight(record: Record) -> tuple[int, float, str]:
         price = record.instance.price
-        ends = record.ends()
+        ends = record.will_end(now)
         if record.still_billing_since():
             return (0, 0.0, record.instance.name)
         if record.is_unguarded(now):
@@ -171,7 +171,7 @@ def _ends(record: Record, now: datetime) -> str:
     if not machine.state.bills_compute:
         price = machine.storage_price
         return f"disk ${words.digits(price.usd_per_hour * 24)}/d" if price else words.NOT_APPLICABLE
-    ends = record.ends()
+    ends = record.will_end(now)
     return f"{words.when(ends[0], now)} {ends[1]}" if ends else "never!"
 
 
@@ -212,7 +212,7 @@ def details(record: Record, now: datetime) -> list[str]:
     """One instance as lines of ``word  value``."""
     machine, policy, status = record.instance, record.policy, record.status
     verdict = record.guard(now)
-    ends = record.ends() if machine.state.bills_compute else None
+    ends = record.will_end(now)
     facts: list[tuple[str, str]] = [
         ("name", machine.name),
         ("id", f"{machine.key} in {machine.key.region}"),

@@ -41,11 +41,20 @@ def create(account: Account, clock: Clock) -> Provider:
 
 def readme_table() -> str:
     """What each cloud can do, as Markdown, made from the same data that dialogs and keys ask."""
-    lines = ["| cloud | stop | hibernate | spot | limits in tags | launch is idempotent | host key told | polled every |"]
+    lines = [
+        "| cloud | stop | hibernate | spot | limits in tags | launch is idempotent | host key told | polled every |"
+    ]
     lines.append("|---|---|---|---|---|---|---|---|")
     for name in sorted(_PACKAGES):
         can = capabilities(name)
-        facts = (can.can_stop, can.can_hibernate, can.has_spot, can.has_tags, can.has_idempotent_launch, can.tells_host_key)
+        facts = (
+            can.can_stop,
+            can.can_hibernate,
+            can.has_spot,
+            can.has_tags,
+            can.has_idempotent_launch,
+            can.tells_host_key,
+        )
         cells = " | ".join("yes" if fact else "no" for fact in facts)
         lines.append(f"| {name} | {cells} | {can.cadence_s:g} s |")
     return "\n".join(lines) + "\n"

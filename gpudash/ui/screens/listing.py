@@ -149,7 +149,7 @@ class ListScreen(Living, Generic[R]):
             return
         bar = FilterBar(self.view.filter.text, placeholder="words, column:value, ! negates")
         self.mount(bar, before=self.table)
-        self.call_after_refresh(bar.focus_input)
+        self.set_focus(bar.input)
         self.call_after_refresh(self._count)
 
     def on_filter_bar_changed(self, event: FilterBar.Changed) -> None:
