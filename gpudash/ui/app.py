@@ -163,8 +163,9 @@ class GpudashApp(App[int], inherit_bindings=False):
         if self.options.frame_saver is not None:
             self.options.frame_saver(self)
         workers = [worker for worker in self.workers if worker.group == "fleet"]
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(self.workers.wait_for_complete(workers), QUIT_S)
+        if workers:
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(self.workers.wait_for_complete(workers), QUIT_S)
         self.exit(code)
 
     # -- beats and changes --------------------------------------------------------------------------------------
@@ -185,8 +186,8 @@ class GpudashApp(App[int], inherit_bindings=False):
         self._gathered |= changes
         if not self._gathering:
             self._gathering = True
-            # Not a timer of Textual's: one that is made outside the app's context never fires, and says nothing.
-            asyncio.get_running_loop().call_later(GATHER_S, self.call_later, self._draw_changes)
+            # The fleet may call from a context that knows no app, which a timer needs; a message does not.
+            self.call_later(lambda: self.set_timer(GATHER_S, self._draw_changes))
 
     def _draw_changes(self) -> None:
         changes, self._gathered, self._gathering = self._gathered, ChangeSet(), False

@@ -128,7 +128,7 @@ def gpu(record: Record, scene: Scene, width: int) -> Line:
     text, vram = gpu_name(record), record.instance.vram_gb
     if vram is not None and len(text) + len(str(vram)) + 2 <= width:
         return ((text, "text"), (f" {vram}G".rjust(width - len(text)) if width < 16 else f" {vram}G", "muted"))
-    return ((text, "text"),)
+    return ((fmt.fit(text, width).rstrip(), "text"),)
 
 
 def util(record: Record, scene: Scene, width: int) -> Line:
@@ -200,6 +200,8 @@ def _idle_for(known: HostStatus, age: timedelta) -> Line:
         return ((f"idle {fmt.length(so_far)}", "billed-idle"),)
     token = urgency(limit - so_far)
     token = "billed-idle" if token == "urgency-calm" else token
+    if so_far > limit:
+        return ((f"over {fmt.short_length(limit)}", "urgency-now"),)
     minutes = int(so_far.total_seconds()) // 60
     return ((f"{minutes}m of {fmt.short_length(limit)}", token),)
 

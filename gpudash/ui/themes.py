@@ -74,6 +74,14 @@ class ThemeFile:
             "border": self.looks["accent"].color.css,
             "border-blurred": self.looks["rule"].color.css,
         }
+        if self.ansi:
+            variables |= {
+                "ansi-background": "ansi_default",
+                "ansi-foreground": "ansi_default",
+                "input-selection-foreground": "ansi_black",
+                "screen-selection-background": "ansi_white",
+                "screen-selection-foreground": "ansi_black",
+            }
         return Theme(
             name=self.name,
             primary=colors["primary"],

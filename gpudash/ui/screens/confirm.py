@@ -43,7 +43,7 @@ class _Confirm(Dialog[bool]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box -danger" if self._danger else "box") as box:
-            box.border_title = fmt.clean(self._title).replace("[", "\\[")
+            box.border_title = self.words(self._title)
             yield Lines(lambda scene, width: self._lines, height=len(self._lines))
             if self.must_type is not None:
                 asked: Line = (("type ", "label"), (self.must_type, "value"), (" to confirm", "label"))
@@ -51,7 +51,7 @@ class _Confirm(Dialog[bool]):
                     label = Lines(lambda scene, width: [asked], height=1)
                     label.styles.width = cells_of(asked)
                     yield label
-                    yield Input(id="typed")
+                    yield Input(id="typed", select_on_focus=False)
             with Horizontal(classes="buttons"):
                 yield Button("Cancel", id="cancel")
                 yield Button(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
+from gpudash.ui import format as fmt
+from gpudash.ui.glyphs import to_ascii
 from gpudash.ui.scene import Line, Scene
 from gpudash.ui.widgets.paint import Painted, PaintedBlock
 
@@ -47,6 +49,11 @@ class Dialog(ModalScreen[Answer], Generic[Answer]):
     def gpudash(self) -> GpudashApp:
         """The app, by its own type."""
         return cast("GpudashApp", self.app)
+
+    def words(self, text: str) -> str:
+        """Text for a border: no markup of others, no character this terminal lacks."""
+        text = fmt.clean(text).replace("[", "\\[")
+        return to_ascii(text) if self.gpudash.options.ascii_only else text
 
     def action_back(self) -> None:
         self.dismiss(None)

@@ -43,8 +43,8 @@ class ExtendScreen(Dialog[timedelta | datetime]):
             name = first.instance.name or first.key.id
             what = name if len(self.records) == 1 else fmt.plural(len(self.records), "instance")
             rate = fmt.usd_rate(self._cost(timedelta(hours=1)))
-            box.border_title = fmt.clean(f"Extend {what}  {rate}").replace("[", "\\[")
-            box.border_subtitle = "Enter extends · Esc leaves it"
+            box.border_title = self.words(f"Extend {what}  {rate}")
+            box.border_subtitle = self.words("Enter extends · Esc leaves it")
             yield Lines(self._head, height=2)
             yield ChoiceList(self._choices())
             yield Input(id="other", placeholder="such as 45m, 3h, 1h30m, 2d")

@@ -10,6 +10,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
@@ -123,6 +124,9 @@ class LaunchScreen(ListScreen[Offer]):
     LaunchScreen #order Input { width: 18; margin: 0 2 0 1; }
     LaunchScreen #order .short { width: 10; }
     LaunchScreen #order Button { min-width: 13; margin: 0 2 0 1; }
+    LaunchScreen.-narrow #order Input { width: 14; margin: 0 1 0 1; }
+    LaunchScreen.-narrow #order .short { width: 8; }
+    LaunchScreen.-narrow #order Button { min-width: 8; width: auto; margin: 0 1 0 1; }
     LaunchScreen #summary { background: $ground-surface; }
     LaunchScreen #launch { color: $accent; }
     LaunchScreen #launch:focus { color: $block-cursor-foreground; }
@@ -158,6 +162,9 @@ class LaunchScreen(ListScreen[Offer]):
 
     def on_mount(self) -> None:
         self.call_after_refresh(self.query_one(FilterBar).focus_input)
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.set_class(event.size.width < 110, "-narrow")
 
     async def fetch(self) -> Iterable[tuple[Hashable, Offer]]:
         defaults = self.fleet.session.config.defaults
@@ -304,7 +311,7 @@ class LaunchScreen(ListScreen[Offer]):
         self.query_one("#order").display = False
         self.query_one("#summary", Lines).update_lines()
 
-    def action_filter(self) -> None:
+    async def action_filter(self) -> None:
         self.query_one(FilterBar).focus_input()
 
     def action_back(self) -> None:
@@ -348,6 +355,5 @@ def summary_lines(order: LaunchOrder, offer: Offer, scene: Scene) -> tuple[Line,
             else "",
             "muted",
         ),
-        ("   guard: statusd on the host, watchdog outside", "muted"),
     )
     return first, second

@@ -27,7 +27,7 @@ class ThemePicker(Dialog[str]):
         self._before = self.gpudash.look.name
         with Vertical(classes="box") as box:
             box.border_title = "Themes"
-            box.border_subtitle = "Enter keeps it · Esc goes back"
+            box.border_subtitle = self.words("Enter keeps it · Esc goes back")
             choices = ChoiceList([Choice(theme.name, _line(theme)) for theme in self._good])
             choices.index = next((n for n, theme in enumerate(self._good) if theme.name == self._before), 0)
             yield choices

@@ -228,3 +228,7 @@ class PaintedBlock(Painted):
     def update_lines(self) -> int:
         self._made_for = ()
         return super().update_lines()
+
+    def repaint(self) -> None:
+        self._made_for = ()
+        super().repaint()

@@ -29,6 +29,9 @@ _STATES = (
 )
 
 
+_SHORT = {"running": "run", "pending": "pend", "starting": "start", "stopping": "stop", "ending": "end", "stopped": "off"}
+
+
 class StripFacts(NamedTuple):
     """What the strip shows beside the clock."""
 
@@ -75,15 +78,15 @@ def strip_lines(facts: StripFacts, scene: Scene, width: int) -> list[Line]:
         badge = (f"as of {fmt.when(facts.as_of, scene.now, scene.zone)}", "tone-warn")
     side = max(len(clock), fmt.cell_len(badge[0])) + 1
     gap = 3 if width >= 120 else 2
-    room = width - 1 - sum(card.width + gap for card in cards) - side - 1
+    room = width - 1 - sum(card.width + gap for card in cards) - side - 2
     upper, lower = _counts(facts, room), _health(facts.health, scene, room)
     top: list[Span] = [(" ", "text")]
     bottom: list[Span] = [(" ", "text")]
     for card in cards:
         top += [*card.label, (" " * (card.width - _cells(card.label) + gap), "text")]
         bottom += [*card.value, (" " * (card.width - _cells(card.value) + gap), "text")]
-    top += [*upper, (" " * (room - _cells(upper)), "text")]
-    bottom += [*lower, (" " * (room - _cells(lower)), "text")]
+    top += [*upper, (" " * (room + 1 - _cells(upper)), "text")]
+    bottom += [*lower, (" " * (room + 1 - _cells(lower)), "text")]
     top += [(clock.rjust(side), "value"), (" ", "text")]
     bottom += [(" " * (side - fmt.cell_len(badge[0])), "text"), badge, (" ", "text")]
     return [tuple(top), tuple(bottom)]
@@ -122,7 +125,8 @@ def _counts(facts: StripFacts, room: int) -> Line:
     for state, word in _STATES:
         count = totals.by_state.get(state, 0)
         if count:
-            parts.append(((str(count), f"status-{state.value}"), (f" {word}", "text")))
+            short = word if room >= 40 else _SHORT.get(word, word)
+            parts.append(((str(count), f"status-{state.value}"), (f" {short}", "text")))
     if totals.tunnels_up:
         parts.append(((str(totals.tunnels_up), "tone-good"), (f" tunnel{'s' * (totals.tunnels_up > 1)} up", "text")))
     if not parts:
@@ -138,17 +142,26 @@ def _health(health: Iterable[Health], scene: Scene, room: int) -> Line:
             worst[lane.account] = lane
     ordered = sorted(worst.values(), key=lambda lane: (-_RANK[lane.state], lane.account))
     heads: list[list[Span]] = []
+    wanted = sum(fmt.cell_len(lane.error or "") + 20 for lane in ordered if lane.error)
+    fine = [lane for lane in ordered if lane.state == "ok" and not lane.error]
+    if wanted and len(fine) > 1 and room - 14 * len(ordered) < wanted:
+        # What is wrong needs the room; those that are well share one sign.
+        ordered = [lane for lane in ordered if lane not in fine]
+    else:
+        fine = []
     for lane in ordered:
         glyph, token = _HEALTH[lane.state]
         age = "asking" if lane.as_of is None else fmt.length(scene.real(scene.now - lane.as_of))
-        heads.append([(f"{lane.account} ", "text"), (glyph, token), (f" {age}".ljust(4), "muted")])
-    spare = room - sum(_cells(tuple(head)) + 3 for head in heads) + 3
+        shown_age = "" if fine and room < 40 else f" {age}".ljust(4)
+        heads.append([(f"{lane.account} ", "text"), (glyph, token), (shown_age, "muted")])
+    rest: list[tuple[Span, ...]] = [((f"{len(fine)} more ", "text"), ("●", "provider-ok"))] if fine else []
+    spare = room - sum(_cells(tuple(head)) + 3 for head in (*heads, *rest)) + 3
     for head, lane in zip(heads, ordered, strict=True):
         if lane.error and spare > 10:
             text = _problem(lane, scene, spare - 1)
             head.append((f" {text}", _HEALTH[lane.state][1]))
             spare -= fmt.cell_len(text) + 1
-    return _joined([tuple(head) for head in heads], room)
+    return _joined([*(tuple(head) for head in heads), *rest], room)
 
 
 def _problem(lane: Health, scene: Scene, room: int) -> str:
@@ -172,7 +185,7 @@ def _joined(parts: Sequence[tuple[Span, ...]], room: int) -> Line:
     line: list[Span] = []
     used = 0
     for number, part in enumerate(parts):
-        gap = 3 if number else 0
+        gap = (3 if room >= 40 else 1) if number else 0
         cells = _cells(part)
         if used + gap + cells > room:
             if not number and room > 8:
@@ -180,7 +193,7 @@ def _joined(parts: Sequence[tuple[Span, ...]], room: int) -> Line:
             if used + 2 <= room and number:
                 line.append((" …", "muted"))
             break
-        line += [((" · " if gap else ""), "muted"), *part]
+        line += [((" · " if gap == 3 else " " * gap), "muted"), *part]
         used += gap + cells
     return tuple(line)
 

@@ -1,0 +1,352 @@
+"""Promise 10: destruction is deliberate. And the other dialogs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from textual.widgets import Button, Input
+
+from gpudash.fleet.changes import ChangeSet
+from gpudash.model.policy import EndAction
+from gpudash.ui.screens.confirm import ConfirmEnd
+from gpudash.ui.screens.extend import ExtendScreen
+from gpudash.ui.screens.launch import LaunchScreen
+from gpudash.ui.synthetic.sample import sample_fleet
+from tests.ui.helpers import stage
+
+
+def ends(fleet: object) -> list[object]:
+    return [what for call, what in fleet.calls if call == "end"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("key", ["x", "X"])
+async def test_promise_10_the_focus_is_on_cancel(key: str) -> None:
+    fleet = sample_fleet()
+    async with stage(fleet) as on:
+        await on.go_to("comfy")
+        await on.press(key)
+        focused = on.app.focused
+        assert isinstance(focused, Button)
+        assert focused.id == "cancel"
+        await on.press("enter")
+        assert fleet.calls == []
+        assert on.app.screen is on.fleet_screen
+
+
+async def test_promise_10_the_dialog_names_account_instance_what_is_lost_and_what_stays() -> None:
+    async with stage(sample_fleet()) as on:
+        await on.go_to("comfy")
+        await on.press("X")
+        words = on.text()
+        for word in ("vast", "NL", "RTX 4090", "32 GB disk (not on a volume)", "nothing goes on billing", "$0.41/h", "$3.0"):
+            assert word in words
+        await on.press("escape", "x")
+        assert "32 GB disk, ~$0.48/day" in on.text()
+
+
+async def test_promise_10_the_name_is_typed_where_data_is_lost() -> None:
+    fleet = sample_fleet()
+    async with stage(fleet) as on:
+        await on.go_to("comfy")
+        key = on.fleet_screen.targets()[0].key
+        await on.press("X")
+        act = on.app.screen.query_one("#act", Button)
+        assert act.disabled
+        await on.press(*"comf")
+        assert act.disabled
+        await on.press("enter")
+        assert ends(fleet) == []
+        await on.press("y")
+        assert not act.disabled
+        await on.press("enter", "enter")
+        assert ends(fleet) == [(key, EndAction.TERMINATE)]
+
+
+async def test_promise_10_no_name_is_asked_where_nothing_is_lost() -> None:
+    fleet = sample_fleet()
+    record = next(r for r in fleet.store.records.values() if r.instance.name == "comfy")
+    fleet.put(replace(record.instance, lost_on_terminate=None))
+    async with stage(fleet) as on:
+        await on.go_to("comfy")
+        await on.press("X")
+        assert not on.app.screen.query(Input)
+        await on.press("right", "enter")
+        assert len(ends(fleet)) == 1
+
+
+async def test_promise_10_the_action_follows_the_key_captured_at_the_key_press() -> None:
+    """While the dialog stands, rows come, go and change places; the target does not."""
+    fleet = sample_fleet()
+    async with stage(fleet) as on:
+        await on.go_to("comfy")
+        target = on.fleet_screen.targets()[0].key
+        await on.press("x")
+        record = next(r for r in fleet.store.records.values() if r.instance.name == "old-test")
+        new = replace(record.instance, key=replace(record.key, id="i-other"), name="comfy")
+        fleet.put(new)
+        on.app.changed(ChangeSet(added=frozenset({new.key})))
+        on.fleet_screen.table.move_to(0)
+        await on.settle()
+        await on.press("right", "enter")
+        assert ends(fleet) == [(target, EndAction.STOP)]
+
+
+async def test_a_stop_is_held_back_counted_down_and_undone() -> None:
+    fleet = sample_fleet()
+    async with stage(fleet) as on:
+        await on.go_to("comfy")
+        await on.press("x", "right", "enter")
+        assert "stop in 5s" in on.text("#table")
+        assert "undo: stop comfy in 5 s" in on.text("#footer")
+        await on.beat()
+        assert "stop in 4s" in on.text("#table")
+        await on.press("u")
+        assert "taken back" in on.answer
+        assert "stop in" not in on.text("#table")
+        fleet.step()
+        assert fleet.store.records[on.fleet_screen.targets()[0].key].instance.state.value == "running"
+
+
+async def test_after_the_hold_it_is_sent_and_followed_until_it_is_proved() -> None:
+    fleet = sample_fleet()
+    async with stage(fleet) as on:
+        await on.go_to("comfy")
+        await on.press("x", "right", "enter")
+        await on.beat(6)
+        fleet.step()
+        await on.settle()
+        assert "being proved" in on.text("#table")
+        await on.press("u")
+        assert "Nothing is held back" in on.answer
+        fleet.step()
+        await on.settle()
+        assert "comfy is stopped; the cloud confirms it" in on.answer
+
+
+async def test_undo_takes_back_all_that_were_asked_for_together() -> None:
+    fleet = sample_fleet()
+    async with stage(fleet) as on:
+        for name in ("comfy", "eval"):
+            await on.go_to(name)
+            await on.press("space")
+        await on.press("x", "right", "enter")
+        assert len(ends(fleet)) == 2
+        await on.press("u")
+        assert [call for call, _ in fleet.calls].count("cancel") == 2
+
+
+async def test_those_that_cannot_are_left_out_and_named() -> None:
+    fleet = sample_fleet()
+    async with stage(fleet) as on:
+        for name in ("comfy", "train-llama"):
+            await on.go_to(name)
+            await on.press("space")
+        await on.press("x")
+        dialog = on.app.screen
+        assert isinstance(dialog, ConfirmEnd)
+        assert [record.instance.name for record in dialog.records] == ["comfy"]
+        assert "Lambda cannot stop" in on.text()
+
+
+async def test_an_end_that_is_not_proved_still_bills_and_says_how_much() -> None:
+    """Promise 1 on screen."""
+    async with stage(sample_fleet()) as on:
+        row = on.text("#table").splitlines()[1]
+        assert "STILL BILLING" in row
+        assert "3m $0.04" in row
+        assert "retry 4 in 20s" in row or "retry in 20s" in row
+
+
+async def test_extend_shows_each_amount_with_its_end_and_its_cost() -> None:
+    async with stage(sample_fleet()) as on:
+        await on.go_to("train-llama")
+        await on.press("+")
+        words = on.text()
+        for word in ("15:16", "hard deadline 20:00", "15:46", "$11.96", "$47.84", "4h44m", "$113.2"):
+            assert word in words
+
+
+async def test_extend_beyond_the_hard_deadline_is_refused_with_what_is_allowed() -> None:
+    fleet = sample_fleet()
+    async with stage(fleet) as on:
+        await on.go_to("train-llama")
+        await on.press("+", "down", "down", "down", "down")
+        dialog = on.app.screen
+        assert isinstance(dialog, ExtendScreen)
+        assert "at most 4h44m more" in dialog.problem
+        await on.press("enter")
+        assert fleet.calls == []
+        await on.press("down", "enter")
+        asked = fleet.calls[-1][1]
+        record = next(r for r in fleet.store.records.values() if r.instance.name == "train-llama")
+        assert record.policy is not None
+        assert asked == (record.key, record.policy.hard_deadline)
+
+
+async def test_extend_takes_other_amounts_and_refuses_what_is_none() -> None:
+    fleet = sample_fleet()
+    async with stage(fleet) as on:
+        await on.go_to("train-llama")
+        before = on.fleet_screen.targets()[0].policy
+        await on.press("+", "up", "enter", *"soon", "enter")
+        dialog = on.app.screen
+        assert isinstance(dialog, ExtendScreen)
+        assert "1h30m" in dialog.problem
+        await on.press("ctrl+u", *"9h", "enter")
+        assert "at most" in dialog.problem
+        await on.press("ctrl+u", *"45m", "enter")
+        after = next(r for r in fleet.store.records.values() if r.instance.name == "train-llama").policy
+        assert before is not None
+        assert before.lease_deadline is not None
+        assert after is not None
+        assert after.lease_deadline == before.lease_deadline + timedelta(minutes=45)
+
+
+async def test_launch_filters_prices_and_goes_through_its_steps() -> None:
+    fleet = sample_fleet()
+    async with stage(fleet) as on:
+        await on.press("n")
+        screen = on.app.screen
+        assert isinstance(screen, LaunchScreen)
+        await on.press(*"h100 <3 spot:no")
+        assert [row.record.price.usd_per_hour for row in screen.view.order if row.record.price] == sorted(
+            row.record.price.usd_per_hour for row in screen.view.order if row.record.price
+        )
+        assert len(screen.view.order) == 2
+        await on.press("down", "enter")
+        assert "for 4h costs at most $9.96" in on.text("#summary")
+        await on.press("enter")
+        order = next(what for call, what in fleet.calls if call == "launch")
+        assert (order.account, order.region) == ("lambda", "us-west-1")  # type: ignore[attr-defined]
+        for _ in range(3):
+            fleet.step()
+        await on.settle()
+        assert "✓ asked" in on.text("#summary")
+        await on.press("escape")
+        assert on.app.screen is on.fleet_screen
+        assert "launch" in on.text("#running")
+        for _ in range(8):
+            fleet.step()
+        await on.settle()
+        assert "is up and guarded" in on.answer
+        assert on.fleet_screen.running.size.height == 0
+
+
+async def test_launch_shows_the_cost_of_another_lease_and_what_is_wrong_with_it() -> None:
+    async with stage(sample_fleet()) as on:
+        await on.press("n", "enter")
+        lease = on.app.screen.query_one("#lease", Input)
+        lease.value = "10h"
+        await on.settle()
+        assert "$3.80" in on.text("#summary")
+        lease.value = "whenever"
+        await on.settle()
+        assert "is not a duration" in on.text("#summary")
+
+
+async def test_launch_in_read_only_can_look_and_not_launch() -> None:
+    fleet = sample_fleet(read_only=True)
+    async with stage(fleet) as on:
+        await on.press("o")
+        assert isinstance(on.app.screen, LaunchScreen)
+        assert "Read-only" in on.text("#summary")
+        await on.press("enter", "enter")
+        assert fleet.calls == []
+        assert "Read-only" in on.answer
+
+
+async def test_a_launch_is_asked_for_once_however_often_enter_is_pressed() -> None:
+    fleet = sample_fleet()
+    async with stage(fleet) as on:
+        await on.press("n", "enter", "enter", "enter", "enter", "enter")
+        assert [call for call, _ in fleet.calls] == ["launch"]
+
+
+async def test_names_are_suggested_and_not_twice() -> None:
+    fleet = sample_fleet()
+    async with stage(fleet) as on:
+        await on.press("n", "enter", "enter", "escape", "n")
+        screen = on.app.screen
+        assert screen.query_one("#name", Input).value == "a10g-2"
+
+
+async def test_tunnels_list_closes_and_copies() -> None:
+    fleet = sample_fleet()
+    async with stage(fleet) as on:
+        await on.press("T")
+        assert "3 of 3 up" in on.text("Heading")
+        await on.press("y")
+        assert on.app.clipboard.startswith("http://127.0.0.1:")
+        await on.press("x")
+        assert [call for call, _ in fleet.calls] == ["close_tunnel"]
+        assert "2 of 2 up" in on.text("Heading")
+
+
+async def test_tunnels_list_in_read_only_closes_nothing() -> None:
+    fleet = sample_fleet(read_only=True)
+    async with stage(fleet) as on:
+        await on.press("T", "x")
+        assert fleet.calls == []
+        assert "Read-only" in on.answer
+
+
+async def test_lists_filter_and_go_back_a_step_at_a_time() -> None:
+    async with stage(sample_fleet()) as on:
+        await on.press("e", "/", *"extend")
+        assert len(on.app.screen.view.order) == 1  # type: ignore[attr-defined]
+        await on.press("escape")
+        assert len(on.app.screen.view.order) == 5  # type: ignore[attr-defined]
+        await on.press("escape")
+        assert on.app.screen is on.fleet_screen
+
+
+async def test_leftovers_say_what_a_month_costs() -> None:
+    async with stage(sample_fleet()) as on:
+        await on.press("l")
+        assert "~$50.88+? a month" in on.text("Heading")
+
+
+async def test_themes_are_tried_and_taken_back() -> None:
+    from gpudash.ui.screens.themepicker import ThemePicker
+
+    async with stage(sample_fleet()) as on:
+        on.app.push_screen(ThemePicker())
+        await on.settle()
+        await on.press("down")
+        assert on.app.look.name != "dark"
+        await on.press("escape")
+        assert on.app.look.name == "dark"
+        on.app.push_screen(ThemePicker())
+        await on.settle()
+        await on.press("down", "enter")
+        assert on.app.look.name == "dracula"
+
+
+async def test_a_kept_theme_is_written_to_the_settings(tmp_path: object) -> None:
+    from pathlib import Path
+
+    from gpudash.config import Config, load
+
+    path = Path(str(tmp_path)) / "config.toml"
+    path.write_text("# mine\n[defaults]\nlease = \"2h\"\n")
+    path.chmod(0o600)
+    fleet = sample_fleet(config=Config(path=path))
+    async with stage(fleet) as on:
+        on.app.choose_theme("nord")
+        assert load(path).defaults.theme == "nord"
+        assert "# mine" in path.read_text()
+
+
+async def test_the_welcome_screen_names_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAMBDA_API_KEY", "secret-value")
+    async with stage(sample_fleet(), welcome=True) as on:
+        await on.pilot.pause(0.3)
+        words = on.text()
+        assert "LAMBDA_API_KEY" in words
+        assert "secret-value" not in words
+        await on.press("c")
+        assert "config.toml" in on.text()
+        await on.press("d")
+        assert on.app.screen is on.fleet_screen
