@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.terminal import Terminal
 
 from gpudash import paths
+from tests.support.terminal import Terminal
 
 GPUDASH = [sys.executable, "-m", "gpudash"]
 NAME = "t4-1"
@@ -120,7 +120,9 @@ def test_the_whole_road(tmp_path: Path) -> None:
         screen.press("X")
         screen.wait_for(rf"Terminate {NAME}\?")
         screen.type(NAME)
-        screen.press("Enter")
+        screen.wait_for(rf"to confirm\s+{NAME}")
+        screen.press("Enter", "Enter")
+        screen.wait_gone(rf"Terminate {NAME}\?")
         screen.wait_gone(rf"(armed|NONE|terminating).*{NAME}", timeout_s=40)
         item = listed()
         assert item is None or item["state"] == "terminated"

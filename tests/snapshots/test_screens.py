@@ -43,7 +43,14 @@ def on(name: str, *keys: str, steps: int = 0) -> Callable[[Pilot[Any]], Any]:
 
 @pytest.mark.parametrize(
     ("size", "theme"),
-    [(WIDE, "dark"), (NARROW, "dark"), (WIDE, "light"), (NARROW, "light"), (WIDE, "colour-blind"), (WIDE, "high-contrast")],
+    [
+        (WIDE, "dark"),
+        (NARROW, "dark"),
+        (WIDE, "light"),
+        (NARROW, "light"),
+        (WIDE, "colour-blind"),
+        (WIDE, "high-contrast"),
+    ],
     ids=lambda value: value if isinstance(value, str) else f"{value[0]}",
 )
 def test_fleet(snap_compare: Any, size: tuple[int, int], theme: str) -> None:

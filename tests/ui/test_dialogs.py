@@ -40,7 +40,15 @@ async def test_promise_10_the_dialog_names_account_instance_what_is_lost_and_wha
         await on.go_to("comfy")
         await on.press("X")
         words = on.text()
-        for word in ("vast", "NL", "RTX 4090", "32 GB disk (not on a volume)", "nothing goes on billing", "$0.41/h", "$3.0"):
+        for word in (
+            "vast",
+            "NL",
+            "RTX 4090",
+            "32 GB disk (not on a volume)",
+            "nothing goes on billing",
+            "$0.41/h",
+            "$3.0",
+        ):
             assert word in words
         await on.press("escape", "x")
         assert "32 GB disk, ~$0.48/day" in on.text()
@@ -330,7 +338,7 @@ async def test_a_kept_theme_is_written_to_the_settings(tmp_path: object) -> None
     from gpudash.config import Config, load
 
     path = Path(str(tmp_path)) / "config.toml"
-    path.write_text("# mine\n[defaults]\nlease = \"2h\"\n")
+    path.write_text('# mine\n[defaults]\nlease = "2h"\n')
     path.chmod(0o600)
     fleet = sample_fleet(config=Config(path=path))
     async with stage(fleet) as on:

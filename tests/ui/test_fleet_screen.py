@@ -16,7 +16,16 @@ from tests.ui.helpers import stage
 async def test_the_strip_puts_money_first() -> None:
     async with stage(sample_fleet()) as on:
         words = on.text("#strip")
-        for word in ("$31.80/h", "$174.10", "UNGUARDED", "$2.94/h", "6 running", "1 stopped", "3 tunnels up", "14:02:11"):
+        for word in (
+            "$31.80/h",
+            "$174.10",
+            "UNGUARDED",
+            "$2.94/h",
+            "6 running",
+            "1 stopped",
+            "3 tunnels up",
+            "14:02:11",
+        ):
             assert word in words
         assert "429 too many requests" in words
         assert "next try 20s" in words
@@ -26,7 +35,15 @@ async def test_the_details_follow_the_cursor() -> None:
     async with stage(sample_fleet()) as on:
         await on.go_to("train-llama")
         words = on.text("#details")
-        for word in ("train-llama", "GPU 7", "gpu 98% (> 5%)", "policy read back", "15:16 in 1h14m", "$169.8", "http://127.0.0.1:8889"):
+        for word in (
+            "train-llama",
+            "GPU 7",
+            "gpu 98% (> 5%)",
+            "policy read back",
+            "15:16 in 1h14m",
+            "$169.8",
+            "http://127.0.0.1:8889",
+        ):
             assert word in words
         await on.press("up")
         assert "train-llama" not in on.text("#details")
@@ -63,7 +80,9 @@ async def test_when_its_instance_goes_the_cursor_takes_the_next() -> None:
         assert on.fleet_screen.targets()[0].instance.name == after
 
 
-@pytest.mark.parametrize(("key", "first"), [("N", "comfy"), ("H", "train-llama"), ("C", "train-llama"), ("A", "old-test")])
+@pytest.mark.parametrize(
+    ("key", "first"), [("N", "comfy"), ("H", "train-llama"), ("C", "train-llama"), ("A", "old-test")]
+)
 async def test_shift_and_a_letter_sorts_and_again_reverses(key: str, first: str) -> None:
     async with stage(sample_fleet()) as on:
         await on.press(key)
@@ -170,7 +189,9 @@ async def test_the_wheel_scrolls_and_the_cursor_stays_on_screen() -> None:
     async with stage(SyntheticFleet(200)) as on:
         table = on.fleet_screen.table
         for _ in range(5):
-            await on.pilot._post_mouse_events([__import__("textual.events").events.MouseScrollDown], table, offset=(5, 5))
+            await on.pilot._post_mouse_events(
+                [__import__("textual.events").events.MouseScrollDown], table, offset=(5, 5)
+            )
         await on.settle()
         assert table.top == 15
         row = table.cursor_row

@@ -81,9 +81,7 @@ async def test_a_key_that_cannot_act_answers_why(key: str, name: str, words: str
         assert on.app.screen is on.fleet_screen
 
 
-@pytest.mark.parametrize(
-    "action", [a for a in ACTIONS if a.danger is not Danger.NONE], ids=lambda action: action.id
-)
+@pytest.mark.parametrize("action", [a for a in ACTIONS if a.danger is not Danger.NONE], ids=lambda action: action.id)
 async def test_read_only_changes_nothing_and_says_so(action: Any) -> None:
     fleet = sample_fleet(read_only=True)
     async with stage(fleet) as on:

@@ -84,7 +84,17 @@ async def test_state_is_never_told_by_colour_alone() -> None:
             assert word in words
 
 
-NAMES = ["训练-羊驼", "🔥🔥 train", "[bold red]boom[/]", "[/]", "evil\x1b[31mred", "tab\there", "é́combining", "x" * 200, ""]
+NAMES = [
+    "训练-羊驼",
+    "🔥🔥 train",
+    "[bold red]boom[/]",
+    "[/]",
+    "evil\x1b[31mred",
+    "tab\there",
+    "é́combining",
+    "x" * 200,
+    "",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)

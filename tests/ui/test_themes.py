@@ -8,16 +8,16 @@ import pytest
 
 from gpudash.errors import ConfigError
 from gpudash.ui import themes
-from tests.ui.contrast import contrast
 from gpudash.ui.pick_theme import pick_theme
 from gpudash.ui.tokens import GROUNDS, TOKENS
+from tests.ui.contrast import contrast
 
 SHIPPED = sorted(path.stem for path in (Path(__file__).parents[2] / "themes").glob("*.toml"))
 COLOURED = [name for name in SHIPPED if not themes.load(name).ansi]
 DRAWN = {"rule", "gauge-off", "spark"}
 """Lines and bars, which are no text: 2:1 or more."""
 
-GOOD = '''
+GOOD = """
 dark = true
 [colors]
 background = "#000000"
@@ -31,7 +31,7 @@ unknown = "#ff00ff"
 tone-good = "#00ff00"
 tone-warn = "#ffff00"
 tone-bad = "bold #ff0000"
-'''
+"""
 
 
 def test_there_are_themes_for_everybody() -> None:
@@ -168,4 +168,6 @@ def test_no_hex_outside_themes() -> None:
     shown = re.compile(r"(?<![\w&])#[0-9a-fA-F]{6}\b")
     for path in [*folder.rglob("*.py"), *folder.rglob("*.tcss")]:
         for line in path.read_text().splitlines():
-            assert not shown.search(line) or "hint=" in line or path.name in ("tokens.py", "themes.py"), f"{path}: {line}"
+            assert not shown.search(line) or "hint=" in line or path.name in ("tokens.py", "themes.py"), (
+                f"{path}: {line}"
+            )

@@ -29,7 +29,14 @@ _STATES = (
 )
 
 
-_SHORT = {"running": "run", "pending": "pend", "starting": "start", "stopping": "stop", "ending": "end", "stopped": "off"}
+_SHORT = {
+    "running": "run",
+    "pending": "pend",
+    "starting": "start",
+    "stopping": "stop",
+    "ending": "end",
+    "stopped": "off",
+}
 
 
 class StripFacts(NamedTuple):
