@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -44,10 +46,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("needs"):
         missing = [name for name in mark.args if find_program(name) is None]
         if missing:
-            reason = f"needs {', '.join(missing)}"
-            if os.environ.get("CI"):
-                pytest.fail(f"{reason}, and CI installs it")
-            pytest.skip(reason)
+            _without(", ".join(missing))
+
+
+@pytest.fixture
+def without() -> Callable[[str], NoReturn]:
+    """For fixtures that look for a program themselves: call it with what is missing."""
+    return _without
+
+
+def _without(program: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(f"needs {program}, and CI installs it")
+    pytest.skip(f"needs {program}")
 
 
 def find_program(name: str) -> str | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -203,10 +205,10 @@ int nvmlDeviceGetComputeRunningProcesses_v3(void *h, unsigned *n, struct proc *p
 
 
 @pytest.fixture
-def nvml(host: Host, tmp_path: Path) -> Path:
+def nvml(host: Host, tmp_path: Path, without: Callable[[str], NoReturn]) -> Path:
     """A stand-in libnvidia-ml.so.1; the numbers it reports stand in files of the folder."""
     if shutil.which("gcc") is None:
-        pytest.skip("needs gcc to build a stand-in NVML")
+        without("gcc to build a stand-in NVML")
     folder = tmp_path / "nvml"
     folder.mkdir()
     (folder / "nvml.c").write_text(NVML)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -94,10 +95,10 @@ def test_page_is_self_contained(host: Host) -> None:
 
 
 @pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Browser]:
+def browser(tmp_path: Path, without: Callable[[str], NoReturn]) -> Iterator[Browser]:
     """A headless Chromium."""
     if PROGRAM is None:
-        pytest.skip("needs chromium")
+        without("chromium")
     made = Browser(tmp_path / "profile")
     yield made
     made.close()
