@@ -37,7 +37,8 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ):
         monkeypatch.setenv(variable, str(home / folder))
     monkeypatch.setenv("HOME", str(home))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    for variable in ("SSH_AUTH_SOCK", "COLUMNS", "LINES", "TMUX"):
+        monkeypatch.delenv(variable, raising=False)
     return home
 
 
