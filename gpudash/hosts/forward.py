@@ -23,6 +23,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from gpudash.errors import GpudashError, HostError, LinkDown, NoService, PortBusy
+from gpudash.hosts.direct import Receipt, hand_over
 from gpudash.hosts.states import LinkState
 from gpudash.model.tunnel import TunnelState
 
@@ -34,17 +35,8 @@ if TYPE_CHECKING:
 BACKLOG = 128
 """Connections that may wait to be accepted; socketserver's 5 made 50 at once take 8 s."""
 
-PACKET = 1 << 15
-"""Bytes that OpenSSH sends at once, at most."""
-
 CHUNK = 1 << 20
 """Bytes moved at once: all that has come meanwhile, most of the time."""
-
-GATHER_S = 0.001
-"""Pause for each stream of a crowd after a lone packet: a wake-up a packet would spend all on switching threads."""
-
-MOST_GATHER_S = 0.01
-"""Longest such pause."""
 
 MOST_VISITS = 512
 """Connections through one forward at a time; more are turned away, so that a loop or a flood ends somewhere."""
@@ -315,7 +307,7 @@ class Forward:
             visit.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             visit.channel = self._enter(visit.sock.getpeername())
             if not self._closed:
-                _pump_both(visit.sock, visit.channel, lambda: len(self._visits))
+                _pump_both(visit.sock, visit.channel)
         except (GpudashError, OSError):
             pass  # The client sees its connection closed; the state and detail of the forward say why.
         finally:
@@ -373,11 +365,11 @@ def _bind(port: int) -> socket.socket:
     return listener
 
 
-def _pump_both(sock: socket.socket, channel: Channel, crowd: Callable[[], int]) -> None:
+def _pump_both(sock: socket.socket, channel: Channel) -> None:
     """Move bytes both ways until both sides have ended; the end of one side is passed on and no more than that."""
     up = threading.Thread(target=_pump_up, args=(sock, channel), name="pump-up", daemon=True)
     up.start()
-    _pump_down(channel, sock, crowd)
+    _pump_down(channel, sock)
     up.join()
 
 
@@ -390,13 +382,12 @@ def _pump_up(sock: socket.socket, channel: Channel) -> None:
         channel.close()
 
 
-def _pump_down(channel: Channel, sock: socket.socket, crowd: Callable[[], int]) -> None:
-    pause = threading.Event()
+def _pump_down(channel: Channel, sock: socket.socket) -> None:
+    hand_over(channel, sock)
     try:
         while part := channel.recv(CHUNK):
-            sock.sendall(part)
-            if PACKET // 2 <= len(part) <= 4 * PACKET and (streams := crowd()) > 1:
-                pause.wait(min(GATHER_S * streams, MOST_GATHER_S))
+            if not isinstance(part, Receipt):
+                sock.sendall(part)
         gone = channel.closed or not channel.get_transport().is_active()
         sock.shutdown(socket.SHUT_RDWR if gone else socket.SHUT_WR)
     except (OSError, EOFError):
