@@ -96,23 +96,24 @@ def offered_zones(reader: Any, instance_type: str) -> set[str]:
         return {offer["Location"] for page in pages for offer in page["InstanceTypeOfferings"]}
 
 
-def make_network(writer: Any, zone: str) -> Subnet:
-    """A network of ours: one subnet, a way to the Internet, nothing else. All of it is tagged as shared."""
+def make_network(reader: Any, writer: Any, zone: str) -> Subnet:
+    """A network of ours: one subnet, a way to the Internet, nothing else. All of it is tagged as shared.
+
+    The subnet comes last, so that a network whose making was cut off is never launched into.
+    """
     with translated("make a network"):
         vpc_id = writer.create_vpc(CidrBlock=CIDR, TagSpecifications=_marked("vpc"))["Vpc"]["VpcId"]
         writer.modify_vpc_attribute(VpcId=vpc_id, EnableDnsHostnames={"Value": True})
-        subnet_id = writer.create_subnet(
-            VpcId=vpc_id, CidrBlock=CIDR.replace("/16", "/20"), AvailabilityZone=zone, TagSpecifications=_marked("subnet")
-        )["Subnet"]["SubnetId"]
         gateway = writer.create_internet_gateway(TagSpecifications=_marked("internet-gateway"))
         gateway_id = gateway["InternetGateway"]["InternetGatewayId"]
         writer.attach_internet_gateway(InternetGatewayId=gateway_id, VpcId=vpc_id)
-        route = writer.create_route_table(VpcId=vpc_id, TagSpecifications=_marked("route-table"))
-        route_id = route["RouteTable"]["RouteTableId"]
+        main = [{"Name": "vpc-id", "Values": [vpc_id]}, {"Name": "association.main", "Values": ["true"]}]
+        route_id = reader.describe_route_tables(Filters=main)["RouteTables"][0]["RouteTableId"]
         writer.create_route(RouteTableId=route_id, DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway_id)
-        writer.associate_route_table(RouteTableId=route_id, SubnetId=subnet_id)
-        writer.modify_subnet_attribute(SubnetId=subnet_id, MapPublicIpOnLaunch={"Value": True})
-    return Subnet(subnet_id, vpc_id, zone)
+        subnet = writer.create_subnet(
+            VpcId=vpc_id, CidrBlock=CIDR.replace("/16", "/20"), AvailabilityZone=zone, TagSpecifications=_marked("subnet")
+        )
+    return Subnet(subnet["Subnet"]["SubnetId"], vpc_id, zone)
 
 
 def ensure_group(reader: Any, writer: Any, vpc_id: str, source: str) -> str:
