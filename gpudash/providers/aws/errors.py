@@ -105,7 +105,7 @@ def translate(exc: Exception, doing: str, *, write: bool = False) -> GpudashErro
 def _answered(exc: Any, doing: str, write: bool) -> GpudashError:
     code = code_of(exc)
     words = _SECRET_BLOB.sub("", str(exc.response.get("Error", {}).get("Message", "")).strip())
-    text = f'Could not {doing} (AWS: {code}{f", {words!r}" if words else ""}).'
+    text = f"Could not {doing} (AWS: {code}{f', {words!r}' if words else ''})."
     status = int(exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
     hint = _HINTS.get(code)
     if code in CREDENTIAL_CODES:
@@ -127,7 +127,9 @@ def _unanswered(exc: Any, doing: str, write: bool) -> GpudashError:
     from botocore import exceptions as boto
 
     text = f"Could not {doing} ({exc})"
-    if isinstance(exc, (boto.ConnectTimeoutError, boto.EndpointConnectionError, boto.ProxyConnectionError, boto.SSLError)):
+    if isinstance(
+        exc, (boto.ConnectTimeoutError, boto.EndpointConnectionError, boto.ProxyConnectionError, boto.SSLError)
+    ):
         return Unreachable(f"{text}.")
     if isinstance(exc, boto.HTTPClientError):
         return _lost(text, write)

@@ -84,7 +84,9 @@ def describe_image(ec2: Any, image_id: str) -> Image:
     with translated(f"read image {image_id}"):
         found = ec2.describe_images(ImageIds=[image_id])["Images"]
     if not found:
-        raise ProviderError(f"Image {image_id} does not exist in this region.", hint="Leave `ami` out, or name another.")
+        raise ProviderError(
+            f"Image {image_id} does not exist in this region.", hint="Leave `ami` out, or name another."
+        )
     return parse_image(found[0])
 
 
@@ -109,7 +111,8 @@ def _resolve(ssm: Any, ec2: Any, facts: TypeFacts, wanted: str) -> Image:
     path = ALIASES.get(wanted, wanted).format(arch=facts.architecture)
     if not path.startswith("/"):
         raise ProviderError(
-            f"{wanted!r} is no image.", hint=f"Use an image id, a parameter's path, or one of {', '.join(sorted(ALIASES))}."
+            f"{wanted!r} is no image.",
+            hint=f"Use an image id, a parameter's path, or one of {', '.join(sorted(ALIASES))}.",
         )
     try:
         with translated(f"read image parameter {path}"):

@@ -71,7 +71,9 @@ def find_public_key(path: str | None = None) -> PublicKey:
         for key in candidates:
             if key.kind == kind:
                 return key
-    raise UsageError("No SSH public key was found.", hint="Make one: ssh-keygen -t ed25519, or name one as `public_key`.")
+    raise UsageError(
+        "No SSH public key was found.", hint="Make one: ssh-keygen -t ed25519, or name one as `public_key`."
+    )
 
 
 def agent_keys() -> list[PublicKey]:

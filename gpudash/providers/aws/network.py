@@ -56,7 +56,9 @@ def ssh_source(text: str) -> str:
     try:
         network = ipaddress.ip_network(text.strip(), strict=False)
     except ValueError as exc:
-        raise UsageError(f"ssh_cidr: {text!r} is no address.", hint="Write it like 203.0.113.7 or 203.0.113.0/24.") from exc
+        raise UsageError(
+            f"ssh_cidr: {text!r} is no address.", hint="Write it like 203.0.113.7 or 203.0.113.0/24."
+        ) from exc
     if network.prefixlen == 0:
         raise UsageError(f"ssh_cidr: {text} is everybody.", hint="Name your own address or network.")
     return str(network)
@@ -111,7 +113,10 @@ def make_network(reader: Any, writer: Any, zone: str) -> Subnet:
         route_id = reader.describe_route_tables(Filters=main)["RouteTables"][0]["RouteTableId"]
         writer.create_route(RouteTableId=route_id, DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway_id)
         subnet = writer.create_subnet(
-            VpcId=vpc_id, CidrBlock=CIDR.replace("/16", "/20"), AvailabilityZone=zone, TagSpecifications=_marked("subnet")
+            VpcId=vpc_id,
+            CidrBlock=CIDR.replace("/16", "/20"),
+            AvailabilityZone=zone,
+            TagSpecifications=_marked("subnet"),
         )
     return Subnet(subnet["Subnet"]["SubnetId"], vpc_id, zone)
 

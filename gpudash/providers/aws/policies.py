@@ -38,7 +38,14 @@ CLEANS = (
     "ec2:DeleteSnapshot", "ec2:DeleteSubnet", "ec2:DeleteVolume", "ec2:DeleteVpc", "ec2:DetachInternetGateway",
     "ec2:DisassociateAddress", "ec2:ReleaseAddress",
 )  # fmt: skip
-MAKING_CALLS = ("RunInstances", "CreateSecurityGroup", "ImportKeyPair", "CreateVpc", "CreateSubnet", "CreateInternetGateway")
+MAKING_CALLS = (
+    "RunInstances",
+    "CreateSecurityGroup",
+    "ImportKeyPair",
+    "CreateVpc",
+    "CreateSubnet",
+    "CreateInternetGateway",
+)
 
 
 def person_policy() -> dict[str, Any]:

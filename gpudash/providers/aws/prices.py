@@ -149,7 +149,11 @@ class PriceBook:
         try:
             with translated("read prices"):
                 pages = clients.quick("pricing", PRICING_REGION).get_paginator("get_products")
-                rows = [row for page in pages.paginate(ServiceCode="AmazonEC2", Filters=filters) for row in page["PriceList"]]
+                rows = [
+                    row
+                    for page in pages.paginate(ServiceCode="AmazonEC2", Filters=filters)
+                    for row in page["PriceList"]
+                ]
         except GpudashError:
             self._rest(region, "pricing")
             return

@@ -50,7 +50,7 @@ USER_DATA_LIMIT = 16 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an order turned into, before it is sent. `needs_hibernation` and `spot_type` were decided from the policy."""
+    """What an order turned into, before it is sent."""
 
     order: LaunchOrder
     facts: TypeFacts
@@ -70,7 +70,9 @@ def check_options(order: LaunchOrder) -> None:
     """
     unknown = sorted(key for key in order.options if key not in OPTIONS and not key.startswith("tag."))
     if unknown:
-        raise UsageError(f"aws knows no option {unknown[0]!r}.", hint=f"It knows {', '.join(sorted(OPTIONS))} and tag.KEY.")
+        raise UsageError(
+            f"aws knows no option {unknown[0]!r}.", hint=f"It knows {', '.join(sorted(OPTIONS))} and tag.KEY."
+        )
     tags.check_user_tags(_own_tags(order))
 
 
@@ -109,7 +111,7 @@ def check_hibernation(order: LaunchOrder, facts: TypeFacts) -> bool:
 
 
 def check_spot(order: LaunchOrder, facts: TypeFacts) -> str | None:
-    """Kind of spot request. A one-time spot instance cannot be stopped, so a policy that stops needs a persistent one."""
+    """Kind of spot request: a one-time one cannot be stopped, so a policy that stops needs a persistent one."""
     if not order.spot:
         return None
     if not facts.has_spot:
@@ -120,7 +122,8 @@ def check_spot(order: LaunchOrder, facts: TypeFacts) -> str | None:
         raise UsageError(f"spot_type: {chosen!r} is not known.", hint="Use one-time or persistent.")
     if chosen == "one-time" and stops:
         raise Unsupported(
-            "A one-time spot instance cannot be stopped.", hint="Use terminate as the idle action, or spot_type=persistent."
+            "A one-time spot instance cannot be stopped.",
+            hint="Use terminate as the idle action, or spot_type=persistent.",
         )
     return chosen
 

@@ -121,7 +121,7 @@ def check_user_tags(tags: Mapping[str, str]) -> None:
         if not _ALLOWED_KEY.fullmatch(key) or key.lower().startswith("aws:") or len(value) > 256:
             raise UsageError(
                 f"tag {key!r} cannot be used.",
-                hint="A key has up to 128 of A-Z a-z 0-9 + - = . , _ : @, a value up to 256 characters; aws: is reserved.",
+                hint="A key has up to 128 of A-Z a-z 0-9 + - = . , _ : @ and no aws:, a value up to 256 characters.",
             )
 
 

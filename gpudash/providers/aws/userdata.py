@@ -53,7 +53,9 @@ def with_hard_deadline(text: str | None, deadline: datetime | None) -> str | Non
         if text.startswith(start):
             whole.attach(_part(text, kind))
             return whole.as_string()
-    raise UsageError("user_data must begin with #!, #cloud-config or #include.", hint="A shell script begins with #!/bin/sh.")
+    raise UsageError(
+        "user_data must begin with #!, #cloud-config or #include.", hint="A shell script begins with #!/bin/sh."
+    )
 
 
 def _part(text: str, kind: str) -> MIMEText:
