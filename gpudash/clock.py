@@ -47,12 +47,12 @@ class SystemClock:
 class ScaledClock(SystemClock):
     """Virtual time read from a sandbox's clock file: ``{"real0": epoch, "virtual0": epoch, "speed": n}``.
 
-    The file is looked at again whenever its modification time changes. Without the file this is the system's clock.
+    The file is looked at again whenever it was replaced. Without the file this is the system's clock.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._stamp: int | None = None
+        self._stamp: tuple[int, int] | None = None
         self._origin = (0.0, 0.0, 1.0)
 
     @property
@@ -62,25 +62,30 @@ class ScaledClock(SystemClock):
         return self._origin[2]
 
     def now(self) -> datetime:
-        self._reload()
-        real0, virtual0, speed = self._origin
-        return datetime.fromtimestamp(virtual0 + (time.time() - real0) * speed, UTC)
+        return datetime.fromtimestamp(self._virtual(time.time()), UTC)
 
     def set_speed(self, speed: float) -> None:
         """Go on from the present virtual moment at another speed; time neither jumps nor runs backwards."""
-        body = {"real0": time.time(), "virtual0": self.now().timestamp(), "speed": speed}
+        real = time.time()
+        body = {"real0": real, "virtual0": self._virtual(real), "speed": speed}
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft = self._path.with_suffix(".tmp")
         draft.write_text(json.dumps(body))
         draft.replace(self._path)
         self._stamp = None
 
+    def _virtual(self, real: float) -> float:
+        self._reload()
+        real0, virtual0, speed = self._origin
+        return virtual0 + (real - real0) * speed
+
     def _reload(self) -> None:
         try:
-            stamp = self._path.stat().st_mtime_ns
+            about = self._path.stat()
         except FileNotFoundError:
             self._stamp, self._origin = None, (0.0, 0.0, 1.0)
             return
+        stamp = (about.st_mtime_ns, about.st_ino)
         if stamp == self._stamp:
             return
         body = json.loads(self._path.read_text())

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from gpudash.errors import GpudashError
+
 APP = "gpudash"
 
 
@@ -23,9 +25,19 @@ def config_file() -> Path:
 
 
 def state_dir() -> Path:
-    """Folder of the ledger, the sandbox, tunnels, host keys and logs; made on first use, for the owner only."""
+    """Folder of the ledger, the sandbox, tunnels, host keys and logs; made on first use, for the owner only.
+
+    Raises:
+        GpudashError: it cannot be made.
+    """
     path = _base("XDG_STATE_HOME", "user_state_path")
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as exc:
+        raise GpudashError(
+            f"The state folder {path} cannot be made: {exc.strerror or exc}.",
+            hint="Point XDG_STATE_HOME at a folder that you can write.",
+        ) from exc
     return path
 
 
@@ -61,7 +73,7 @@ def log_file() -> Path:
 
 def _base(variable: str, fallback: str) -> Path:
     moved = os.environ.get(variable)
-    if moved:
+    if moved and Path(moved).is_absolute():  # a relative one is to be ignored, says the XDG specification
         return Path(moved) / APP
     import platformdirs
 

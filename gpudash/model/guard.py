@@ -78,9 +78,16 @@ def _problem(wanted: Policy | None, status: HostStatus) -> str | None:
 
 
 def _differs(wanted: Policy, real: Policy) -> bool:
-    return (wanted.lease_deadline, wanted.hard_deadline, wanted.idle_timeout, wanted.idle_action) != (
-        real.lease_deadline,
-        real.hard_deadline,
-        real.idle_timeout,
-        real.idle_action,
+    return (
+        not _same_moment(wanted.lease_deadline, real.lease_deadline)
+        or not _same_moment(wanted.hard_deadline, real.hard_deadline)
+        or wanted.idle_timeout != real.idle_timeout
+        or (wanted.idle_timeout is not None and wanted.idle_action is not real.idle_action)
     )
+
+
+def _same_moment(one: datetime | None, other: datetime | None) -> bool:
+    """Equal to the second, because JSON and tags carry whole seconds."""
+    if one is None or other is None:
+        return one is other
+    return abs(one - other) < timedelta(seconds=1)

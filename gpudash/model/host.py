@@ -1,4 +1,7 @@
-"""What statusd on one host reports. Parsing is tolerant: an older daemon lacks fields, a newer one has more."""
+"""What statusd on one host reports.
+
+Parsing is tolerant: an older daemon lacks fields, a newer one has more, and a value that makes no sense is not said.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,9 @@ from typing import Any
 
 from gpudash.clock import parse_iso
 from gpudash.model.policy import EndAction, Policy
+
+_SENSIBLE = 10**10
+"""No percentage, temperature, length in seconds or size in MiB comes near it; a timedelta still holds it."""
 
 
 class Verdict(StrEnum):
@@ -128,7 +134,7 @@ def parse_status(body: Mapping[str, Any]) -> HostStatus:
     """
     try:
         return _parse(body)
-    except (KeyError, TypeError, AttributeError) as exc:
+    except (KeyError, TypeError, AttributeError, OverflowError) as exc:
         raise ValueError(f"not a statusd status document: {exc!r}") from exc
 
 
@@ -138,23 +144,23 @@ def _parse(body: Mapping[str, Any]) -> HostStatus:
         version=str(body["version"]),
         now=parse_iso(body["now"]),
         policy=_policy(body["policy"]),
-        idle_s=idle.get("idle_s"),
-        idle_remaining_s=idle.get("remaining_s"),
-        parked_s=parked.get("parked_s"),
-        parked_remaining_s=parked.get("remaining_s"),
-        awake_because=body.get("awake_because"),
-        held_by=tuple(idle.get("held_by") or ()),
-        unknown=tuple(idle.get("unknown") or ()),
+        idle_s=_count(idle.get("idle_s")),
+        idle_remaining_s=_count(idle.get("remaining_s")),
+        parked_s=_count(parked.get("parked_s")),
+        parked_remaining_s=_count(parked.get("remaining_s")),
+        awake_because=_words(body.get("awake_because")),
+        held_by=tuple(str(name) for name in idle.get("held_by") or ()),
+        unknown=tuple(str(name) for name in idle.get("unknown") or ()),
         signals=tuple(_signal(item) for item in body.get("signals") or ()),
         gpus=tuple(_gpu(item) for item in body.get("gpus") or ()),
         alarms=tuple(Alarm(str(item["code"]), str(item["text"])) for item in body.get("alarms") or ()),
         phase=str(body.get("phase", "watching")),
         ending=_ending(body.get("ending")),
         enforcing=bool(body.get("enforcing", False)),
-        end_method=body.get("end_method"),
+        end_method=_words(body.get("end_method")),
         ends_at=_moment(body.get("ends_at")),
-        ends_why=body.get("ends_why"),
-        cpu_pct=body.get("cpu_pct"),
+        ends_why=_words(body.get("ends_why")),
+        cpu_pct=_number(body.get("cpu_pct")),
         events=tuple(HostEvent(parse_iso(e["at"]), str(e["kind"]), str(e["text"])) for e in body.get("events") or ()),
     )
 
@@ -176,10 +182,10 @@ def _signal(item: Mapping[str, Any]) -> Signal:
     return Signal(
         name=str(item["name"]),
         verdict=Verdict(item["verdict"]) if known else Verdict.UNKNOWN,
-        value=item.get("value"),
+        value=_number(item.get("value")),
         unit=str(item.get("unit") or ""),
-        threshold=item.get("threshold"),
-        age_s=item.get("age_s"),
+        threshold=_number(item.get("threshold")),
+        age_s=_number(item.get("age_s")),
         detail=str(item.get("detail") or ""),
     )
 
@@ -188,17 +194,17 @@ def _gpu(item: Mapping[str, Any]) -> GpuReading:
     return GpuReading(
         index=int(item["index"]),
         name=str(item.get("name") or ""),
-        util_pct=item.get("util_pct"),
-        memory_used_mib=item.get("memory_used_mib"),
-        memory_total_mib=item.get("memory_total_mib"),
-        temperature_c=item.get("temperature_c"),
-        power_w=item.get("power_w"),
+        util_pct=_number(item.get("util_pct")),
+        memory_used_mib=_count(item.get("memory_used_mib")),
+        memory_total_mib=_count(item.get("memory_total_mib")),
+        temperature_c=_number(item.get("temperature_c")),
+        power_w=_number(item.get("power_w")),
         processes=tuple(_process(part) for part in item.get("processes") or ()),
     )
 
 
 def _process(item: Mapping[str, Any]) -> GpuProcess:
-    return GpuProcess(int(item["pid"]), str(item.get("name") or ""), item.get("memory_mib"))
+    return GpuProcess(int(item["pid"]), str(item.get("name") or ""), _count(item.get("memory_mib")))
 
 
 def _ending(item: Mapping[str, Any] | None) -> Ending | None:
@@ -208,8 +214,24 @@ def _ending(item: Mapping[str, Any] | None) -> Ending | None:
         action=str(item["action"]),
         reason=str(item.get("reason") or ""),
         attempts=int(item.get("attempts") or 0),
-        last_error=item.get("last_error"),
+        last_error=_words(item.get("last_error")),
     )
+
+
+def _number(value: object) -> float | None:
+    """A finite number of sensible size; anything else is as good as not said."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _SENSIBLE:
+        return value
+    return None
+
+
+def _count(value: object) -> int | None:
+    number = _number(value)
+    return None if number is None else int(number)
+
+
+def _words(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def _moment(text: str | None) -> datetime | None:

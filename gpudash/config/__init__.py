@@ -1,0 +1,81 @@
+"""Settings: ``config.toml`` read into frozen values, or an error that names the file, the field and an example.
+
+| part of the file    | becomes                | read by                          |
+|---------------------|------------------------|----------------------------------|
+| ``[defaults]``      | `Defaults`             | launch, lanes, screens           |
+| ``[accounts.NAME]`` | `Account`, one a name  | the registry, to make providers  |
+| ``[keys]``          | a mapping, as it is    | the screen's key table           |
+
+Nothing here imports an SDK; ``tomlkit`` is loaded only to write. Keys of clouds never stand in the file: an account
+says where its key is kept, and `credential` fetches it when a provider is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpudash.config.reading import check_theme, load
+from gpudash.config.settings import (
+    CREDENTIALS,
+    PROVIDERS,
+    SANDBOX,
+    Account,
+    Config,
+    Defaults,
+    SettingRow,
+    settings_table,
+)
+
+if TYPE_CHECKING:
+    from gpudash.config.credentials import FoundCredential
+
+__all__ = [
+    "CREDENTIALS",
+    "PROVIDERS",
+    "SANDBOX",
+    "Account",
+    "Config",
+    "Defaults",
+    "SettingRow",
+    "check_theme",
+    "credential",
+    "found_credentials",
+    "load",
+    "save_setting",
+    "settings_table",
+]
+
+
+def credential(account: Account) -> str:
+    """The key of an account, fetched now from where the account says it is. Never logged, never kept.
+
+    Raises:
+        AuthRefused: it is not there or cannot be read; the text says where it was looked for.
+    """
+    from gpudash.config.credentials import resolve
+
+    return resolve(account)
+
+
+def found_credentials(adapters: Collection[str] = ()) -> list[FoundCredential]:
+    """Credentials of clouds in their vendors' usual places, for the welcome screen. Shows where, never what.
+
+    Args:
+        adapters: clouds this version can talk to; only theirs are `usable`.
+    """
+    from gpudash.config.credentials import find
+
+    return find(adapters)
+
+
+def save_setting(path: Path, name: str, value: str | bool | int | float | list[str] | None) -> None:
+    """Set one field (``defaults.theme``) and leave everything else, comments too, as it is. None removes it.
+
+    Raises:
+        ConfigError: the file as it would become is wrong, or it cannot be read or written.
+    """
+    from gpudash.config.writing import write
+
+    write(path, name, value)
