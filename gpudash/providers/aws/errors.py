@@ -7,7 +7,7 @@ A *write* that got no answer is `Ambiguous`, unless it certainly never left this
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -115,12 +115,17 @@ def _answered(exc: Any, doing: str, write: bool) -> GpudashError:
     if code in DENIED_CODES:
         return AuthRefused(text, hint="`gpudash doctor` shows which permissions are missing.")
     if code in THROTTLE_CODES:
-        return RateLimited(text)
+        return RateLimited(text, retry_after_s=_retry_after(exc.response))
     if code in CAPACITY_CODES or code in QUOTA_CODES:
         return NoCapacity(text, hint=hint)
     if code in SERVER_CODES or status >= 500:
         return _lost(text.rstrip("."), write)
     return ProviderError(text, hint=hint)
+
+
+def _retry_after(response: Mapping[str, Any]) -> float | None:
+    told = str((response.get("ResponseMetadata", {}).get("HTTPHeaders") or {}).get("retry-after", ""))
+    return float(told) if told.isdecimal() else None
 
 
 def _unanswered(exc: Any, doing: str, write: bool) -> GpudashError:

@@ -81,7 +81,7 @@ def find_by_token(reader: Any, token: str) -> str | None:
     """The instance that an earlier launch with this token made, unless it has ended."""
     with translated("look for an earlier launch"):
         pages = reader.get_paginator("describe_instances").paginate(
-            Filters=[{"Name": f"tag:{tags.TOKEN}", "Values": [token]}]
+            Filters=[{"Name": f"tag:{tags.LAUNCH_TOKEN}", "Values": [token]}]
         )
         found = [i for page in pages for r in page["Reservations"] for i in r["Instances"]]
     alive = [i for i in found if (i.get("State") or {}).get("Name") not in ("terminated", "shutting-down")]

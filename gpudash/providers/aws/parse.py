@@ -65,7 +65,7 @@ def parse_instance(record: Mapping[str, Any], account: str, region: str, known: 
         disk_gb=sum(sizes) if whole else None,
         ssh=_ssh(record, tag, known),
         service_port=int(tag[tags.SERVICE_PORT]) if tag.get(tags.SERVICE_PORT, "").isdecimal() else None,
-        launch_token=tag.get(tags.TOKEN),
+        launch_token=tag.get(tags.LAUNCH_TOKEN),
         tag_policy=tags.read_policy(tag, started_at),
         parent=tag.get(tags.PARENT) or tag.get("spawn:parent"),
         lost_on_terminate=None if is_gone else _disks(volumes, goes=True),

@@ -60,7 +60,7 @@ def person_policy() -> dict[str, Any]:
             "arn:aws:ec2:*:*:*/*",
             {"StringEquals": {"ec2:CreateAction": list(MAKING_CALLS)}},
         ),
-        _allow("TagWhatWeManage", ("ec2:CreateTags",), "arn:aws:ec2:*:*:*/*", _MANAGED),
+        _allow("TagWhatWeManage", ("ec2:CreateTags", "ec2:DeleteTags"), "arn:aws:ec2:*:*:*/*", _MANAGED),
         _allow("ChangeWhatWeManage", ENDS, "*", _MANAGED),
         _allow("CleanUpWhatWeMade", CLEANS, "*", _MANAGED),
         _allow(

@@ -6,6 +6,7 @@ Options of an order that only EC2 knows (`LaunchOrder.options`), all text:
 |---|---|
 | ami | image id, parameter path, or one of the aliases in `images` |
 | availability_zone, subnet_id, security_group_id | where; else the default network and our own group |
+| public_ip | ``false``: reachable inside its network only, and no address to pay for |
 | ssh_cidr | who may reach port 22, else this machine's address |
 | key_name, public_key | an existing key pair, or the file of the public key to upload |
 | disk_gb, disk_type | size and kind (gp3) of the root disk |
@@ -42,7 +43,7 @@ from gpudash.providers.aws.userdata import with_hard_deadline
 OPTIONS = frozenset({
     "ami", "availability_zone", "subnet_id", "security_group_id", "ssh_cidr", "key_name", "public_key", "disk_gb",
     "disk_type", "spot_type", "spot_max_price", "hibernate", "shutdown", "capacity_reservation_id", "capacity_block",
-    "instance_profile", "user_data", "user_data_file", "parent", "owner",
+    "instance_profile", "user_data", "user_data_file", "parent", "owner", "public_ip",
 })  # fmt: skip
 PLAIN_DISK_GB, GPU_DISK_GB = 30, 100
 USER_DATA_LIMIT = 16 * 1024
@@ -147,7 +148,7 @@ def build(
                 "DeviceIndex": 0,
                 "SubnetId": subnet_id,
                 "Groups": group_ids,
-                "AssociatePublicIpAddress": True,
+                "AssociatePublicIpAddress": options.get("public_ip") != "false",
                 "DeleteOnTermination": True,
             }
         ],
@@ -190,9 +191,9 @@ def launch_tags(order: LaunchOrder, user: str) -> dict[str, str]:
         "Name": order.name,
         tags.MANAGED: "true",
         tags.OWNER: owner,
-        tags.TOKEN: order.token,
+        tags.LAUNCH_TOKEN: order.token,
         tags.SSH_USER: user,
-        **tags.policy_tags(order.policy),
+        **{name: value for name, value in tags.policy_tags(order.policy).items() if value},
         **_own_tags(order),
     }
     if order.service_port:

@@ -1,4 +1,4 @@
-"""Our tags on EC2, and those of spawn, read as a policy. Pure.
+"""Tags on EC2: ours (`model.tags`) in AWS's shape, and those of spawn, read as a policy. Pure.
 
 Deadlines are absolute. A spawn instance that carries only a TTL gets an estimated deadline, counted from its last
 start as that tool's agent does. Its TTL becomes our *lease* and not a hard deadline, because it can be extended.
@@ -13,24 +13,16 @@ from decimal import Decimal, InvalidOperation
 
 from gpudash.clock import iso, parse_iso
 from gpudash.errors import UsageError
-from gpudash.model.duration import format_duration, parse_duration
 from gpudash.model.policy import EndAction, Policy
+from gpudash.model.tags import LAUNCH_TOKEN, MANAGED, OWNER, PARENT, PREFIX, policy_tags, tagged_policy
 
-PREFIX = "gpudash:"
-MANAGED = "gpudash:managed"
-OWNER = "gpudash:owner"
-TOKEN = "gpudash:launch-token"  # noqa: S105 - the name of a tag
-LEASE = "gpudash:lease-deadline"
-HARD = "gpudash:hard-deadline"
-IDLE_TIMEOUT = "gpudash:idle-timeout"
-IDLE_ACTION = "gpudash:idle-action"
-LEASE_ACTION = "gpudash:lease-action"
-PARKED_TIMEOUT = "gpudash:parked-timeout"
-REVISION = "gpudash:revision"
-PARENT = "gpudash:parent"
-SSH_USER = "gpudash:ssh-user"
-SERVICE_PORT = "gpudash:service-port"
-SHARED = "gpudash:shared"
+__all__ = ["LAUNCH_TOKEN", "MANAGED", "OWNER", "PARENT", "PREFIX", "policy_tags"]
+
+LEASE = f"{PREFIX}lease-deadline"
+HARD = f"{PREFIX}hard-deadline"
+SSH_USER = f"{PREFIX}ssh-user"
+SERVICE_PORT = f"{PREFIX}service-port"
+SHARED = f"{PREFIX}shared"
 """On what all our instances of a region share (``network``, ``ssh``): it goes with the last of them."""
 
 _ALLOWED_KEY = re.compile(r"[A-Za-z0-9+\-=.,_:@]{1,128}")
@@ -48,34 +40,12 @@ def as_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
-def policy_tags(policy: Policy) -> dict[str, str]:
-    """The tags that carry a policy; a limit that is not set has no tag."""
-    tags = {
-        LEASE: iso(policy.lease_deadline),
-        HARD: iso(policy.hard_deadline),
-        IDLE_TIMEOUT: format_duration(policy.idle_timeout) if policy.idle_timeout else None,
-        IDLE_ACTION: policy.idle_action.value if policy.idle_timeout else None,
-        LEASE_ACTION: policy.lease_action.value if policy.lease_action is not EndAction.TERMINATE else None,
-        PARKED_TIMEOUT: format_duration(policy.parked_timeout) if policy.parked_timeout else None,
-        REVISION: str(policy.revision) if policy.revision > 1 else None,
-    }
-    return {key: value for key, value in tags.items() if value is not None}
-
-
 def read_policy(tags: Mapping[str, str], started_at: datetime | None) -> Policy | None:
-    """The limits that tags set, or None where they set none. A tag that cannot be read is passed over."""
-    if any(key in tags for key in (LEASE, HARD, IDLE_TIMEOUT)):
-        policy = Policy(
-            lease_deadline=_moment(tags.get(LEASE)),
-            hard_deadline=_moment(tags.get(HARD)),
-            idle_timeout=_length(tags.get(IDLE_TIMEOUT)),
-            idle_action=_action(tags.get(IDLE_ACTION), EndAction.STOP),
-            lease_action=_action(tags.get(LEASE_ACTION), EndAction.TERMINATE),
-            parked_timeout=_length(tags.get(PARKED_TIMEOUT)),
-            revision=int(tags[REVISION]) if tags.get(REVISION, "").isdecimal() else 1,
-        )
-    else:
-        policy = _spawn_policy(tags, started_at)
+    """The limits that tags set: ours, else spawn's; None where they set none."""
+    ours = tagged_policy(tags)
+    if ours is not None:
+        return ours
+    policy = _spawn_policy(tags, started_at)
     return policy if policy.limits_anything else None
 
 
@@ -159,14 +129,3 @@ def _moment(text: str | None) -> datetime | None:
         return parse_iso(text) if text else None
     except ValueError:
         return None
-
-
-def _length(text: str | None) -> timedelta | None:
-    try:
-        return parse_duration(text) if text else None
-    except UsageError:
-        return parse_go_duration(text or "")
-
-
-def _action(text: str | None, default: EndAction) -> EndAction:
-    return EndAction(text) if text in set(EndAction) else default

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from gpudash.clock import parse_iso
-from gpudash.errors import GpudashError, NotFound, ProviderError, Refused, Unreachable, Unsupported, UsageError
+from gpudash.errors import GpudashError, ProviderError, Refused, Unreachable, Unsupported, UsageError
 from gpudash.model.instance import InstanceKey
 from gpudash.model.money import Price
 from gpudash.providers.aws import states, tags
@@ -99,7 +99,7 @@ class Verbs:
                 raise
 
     def set_tags(self, key: InstanceKey, wanted: Mapping[str, str], price: Price | None) -> None:
-        """Write tags; on an instance of spawn also those that its agent obeys.
+        """Write tags, an empty text clears one; on an instance of spawn also those that its agent obeys.
 
         Raises:
             Refused: the hard deadline would move, or spawn's cost limit would end it before the new deadline.
@@ -114,10 +114,14 @@ class Verbs:
             launched = first_launch(record, present)
             _check_cost_limit(present, launched, until, price)
             marks.update(tags.spawn_extension(until, launched))
-        if all(present.get(name) == value for name, value in marks.items()):
-            return
+        new = {name: value for name, value in marks.items() if value and present.get(name) != value}
+        cleared = [name for name, value in marks.items() if not value and name in present]
+        client = self._clients.write("ec2", key.region)
         with translated(f"tag {key.id}", write=True):
-            self._clients.write("ec2", key.region).create_tags(Resources=[key.id], Tags=tags.as_list(marks))
+            if new:
+                client.create_tags(Resources=[key.id], Tags=tags.as_list(new))
+            if cleared:
+                client.delete_tags(Resources=[key.id], Tags=[{"Key": name} for name in cleared])
 
     def end_spec(self, key: InstanceKey) -> dict[str, object]:
         """How statusd on this instance ends it: power-off for what that means here, the API for the rest."""
@@ -138,7 +142,7 @@ class Verbs:
     def _must_exist(self, key: InstanceKey, doing: str) -> Mapping[str, Any]:
         record = self.look(key)
         if record is None:
-            raise NotFound(f"Could not {doing} {key.id}: EC2 knows no such instance in {key.region}.")
+            raise ProviderError(f"Could not {doing} {key.id}: EC2 knows no such instance in {key.region}.")
         if states.provider_state(record) == "terminated":
             raise ProviderError(f"{key.id} is terminated; it cannot come back.", hint="Launch another one.")
         return record
@@ -207,7 +211,7 @@ def _check_hard_deadline(marks: Mapping[str, str], present: Mapping[str, str]) -
 
 
 def _lease(marks: Mapping[str, str]) -> datetime | None:
-    if tags.LEASE not in marks:
+    if not marks.get(tags.LEASE):
         return None
     try:
         return parse_iso(marks[tags.LEASE])
