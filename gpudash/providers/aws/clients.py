@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,9 +27,19 @@ _KINDS: dict[str, dict[str, Any]] = {
 
 
 class Clients:
-    """Makes and keeps the clients of one account."""
+    """Makes and keeps the clients of one account.
 
-    def __init__(self, account: Account) -> None:
+    Args:
+        account: whose profile and endpoint are used.
+        session_factory: makes the Session of a profile; boto3's own where none is given.
+        patience: stretches all time-outs.
+    """
+
+    def __init__(
+        self, account: Account, session_factory: Callable[[str | None], Any] | None = None, patience: float = 1.0
+    ) -> None:
+        self._session_factory = session_factory or _boto_session
+        self._patience = patience
         self._profile: str | None = account.profile
         self._endpoint: str | None = account.base_url
         self._lock = threading.Lock()
@@ -74,12 +85,19 @@ class Clients:
     def _make(self, service: str, region: str, kind: str) -> Any:
         from botocore.config import Config
 
-        config = Config(**_KINDS[kind], max_pool_connections=4, user_agent_extra="gpudash")
+        settings = _KINDS[kind] | {
+            name: _KINDS[kind][name] * self._patience for name in ("connect_timeout", "read_timeout")
+        }
+        config = Config(**settings, max_pool_connections=4, user_agent_extra="gpudash")
         return self._open().client(service, region_name=region, endpoint_url=self._endpoint, config=config)
 
     def _open(self) -> Any:
         if self._session is None:
-            import boto3
-
-            self._session = boto3.Session(profile_name=self._profile)
+            self._session = self._session_factory(self._profile)
         return self._session
+
+
+def _boto_session(profile: str | None) -> Any:
+    import boto3
+
+    return boto3.Session(profile_name=profile)

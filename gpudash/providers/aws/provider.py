@@ -62,10 +62,12 @@ class AwsProvider:
         *,
         address_source: Callable[[], str] = network.my_address,
         visible_after_s: float = VISIBLE_AFTER_S,
+        session_factory: Callable[[str | None], Any] | None = None,
+        patience: float = 1.0,
     ) -> None:
         self.account: str = account.name
         self.clock = clock
-        self.clients = Clients(account)
+        self.clients = Clients(account, session_factory, patience)
         where = account.base_url or os.environ.get("AWS_ENDPOINT_URL") or ""
         folder = f"{account.name}-{hashlib.sha256(where.encode()).hexdigest()[:8]}" if where else account.name
         self._around = Surroundings(self.clients, clock, paths.state_dir() / "aws" / folder)
