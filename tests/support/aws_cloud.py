@@ -15,6 +15,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +69,7 @@ class Wire:
 
     def session(self, profile: str | None) -> Any:
         """A Session whose clients are watched."""
-        import boto3
-
-        made = boto3.Session(profile_name=profile)
+        made = new_session(profile)
         made.events.register("provide-client-params.*.*", self._note)
         made.events.register("before-call.*.*", self._before)
         made.events.register("after-call.*.*", self._after)
@@ -217,36 +216,50 @@ def _yes(name: str, _: dict[str, Any]) -> Any:
 
 
 def prepare() -> None:
-    """An account as a person has it: a key of their own, the deep-learning images that moto's data lacks."""
+    """An account as a person has it: a key of their own, and the deep-learning images that moto's data lacks."""
     ssh = Path.home() / ".ssh"
     ssh.mkdir(mode=0o700, exist_ok=True)
     (ssh / "id_ed25519.pub").write_text(PUBLIC_KEY)
     (ssh / "id_ed25519").write_text("the private half is never read\n")
-    client = raw_client("ec2")
-    plain = moto_image(client)
     for arch in ("x86_64", "arm64"):
-        name = "Deep Learning Base OSS Nvidia Driver GPU AMI (Amazon Linux 2023) 20261001"
-        mapping = {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 65, "SnapshotId": plain}}
-        made = client.register_image(
-            Name=f"{name} {arch}", Architecture=arch, RootDeviceName="/dev/xvda", BlockDeviceMappings=[mapping]
-        )["ImageId"]
+        plain = f"/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-{arch}"
         path = f"/aws/service/deeplearning/ami/{arch}/base-oss-nvidia-driver-gpu-amazon-linux-2023/latest/ami-id"
-        moto_server.add_parameter(REGION, path, made)
+        moto_server.add_parameter(REGION, path, plain_image(plain))
 
 
-def moto_image(client: Any) -> str:
-    """A snapshot to stand behind a root disk."""
-    volume = client.create_volume(AvailabilityZone=f"{REGION}a", Size=65)["VolumeId"]
-    snapshot = client.create_snapshot(VolumeId=volume)["SnapshotId"]
-    client.delete_volume(VolumeId=volume)
-    return str(snapshot)
+@cache
+def plain_image(parameter: str) -> str:
+    """The image behind one of the parameters that moto has."""
+    return str(raw_client("ssm").get_parameter(Name=parameter)["Parameter"]["Value"])
 
 
+@cache
 def raw_client(service: str, region: str = REGION) -> Any:
     """A plain client of boto3: an independent eye, and a hand of somebody else."""
-    import boto3
+    return new_session(None).client(
+        service,
+        region_name=region,
+        endpoint_url=moto_server.server_url(),
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+    )
 
-    return boto3.Session().client(service, region_name=region, endpoint_url=moto_server.server_url())
+
+def new_session(profile: str | None) -> Any:
+    """A Session of its own that shares only the parsed API descriptions with others, which are slow to read."""
+    import boto3
+    import botocore.session
+
+    core = botocore.session.Session(profile=profile)
+    core.register_component("data_loader", _loader())
+    return boto3.Session(botocore_session=core)
+
+
+@cache
+def _loader() -> Any:
+    from botocore.loaders import create_loader
+
+    return create_loader()
 
 
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMOfU8pzgjWZ3BYJ9mLNDqlS7qlBsNhZf4yHDMYiOeWX somebody@somewhere\n"
