@@ -134,7 +134,10 @@ def says(code: str, message: str = "as the test wants it", status: int = 400, **
 def price_row(field: str, name: str, usd: str, unit: str = "Hrs") -> str:
     """One row of GetProducts."""
     dimension = {"unit": unit, "pricePerUnit": {"USD": usd}}
-    body = {"product": {"attributes": {field: name}}, "terms": {"OnDemand": {"t": {"priceDimensions": {"d": dimension}}}}}
+    body = {
+        "product": {"attributes": {field: name}},
+        "terms": {"OnDemand": {"t": {"priceDimensions": {"d": dimension}}}},
+    }
     return json.dumps(body)
 
 
@@ -180,7 +183,9 @@ class AwsCloud:
         }
         given |= changes
         hibernates = given["instance_type"] == "m5.large" and not given["spot"]
-        given["options"] = {"public_ip": "false"} | ({"hibernate": "true"} if hibernates else {}) | changes.get("options", {})
+        given["options"] = (
+            {"public_ip": "false"} | ({"hibernate": "true"} if hibernates else {}) | changes.get("options", {})
+        )
         return LaunchOrder(**given)
 
     @contextmanager
@@ -231,6 +236,11 @@ def prepare() -> None:
 def plain_image(parameter: str) -> str:
     """The image behind one of the parameters that moto has."""
     return str(raw_client("ssm").get_parameter(Name=parameter)["Parameter"]["Value"])
+
+
+def linux_image() -> str:
+    """Amazon Linux, as anybody would launch it."""
+    return plain_image("/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64")
 
 
 @cache

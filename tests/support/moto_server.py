@@ -43,10 +43,12 @@ def instance(region: str, instance_id: str) -> Any:
 
 def set_state(region: str, instance_id: str, name: str, reason: str = "") -> None:
     """Put an instance into a state that moto never shows by itself."""
+    from moto.ec2.models.instances import StateReason
+
     found = instance(region, instance_id)
     codes = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
     found._state.name, found._state.code = name, codes[name]
-    found._state_reason.code = reason
+    found.state_reason = StateReason("", reason)
 
 
 def add_parameter(region: str, name: str, value: str) -> None:
