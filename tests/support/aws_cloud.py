@@ -142,7 +142,7 @@ def price_row(field: str, name: str, usd: str, unit: str = "Hrs") -> str:
 
 
 def _products(_: str, params: dict[str, Any]) -> Any:
-    filters = json.loads(params["body"])["Filters"]
+    filters = json.loads(params["body"]).get("Filters", [])
     if any(item["Value"] == "Storage" for item in filters):
         rows = [price_row("volumeApiName", "gp3", "0.08", "GB-Mo"), price_row("volumeApiName", "gp2", "0.10", "GB-Mo")]
     else:

@@ -9,7 +9,7 @@
 | images, keys, network, roles, request, launch | from an order to RunInstances |
 | verbs | start, stop, hibernate, terminate, tags, and how a host ends itself |
 | leftovers, cleanup | what bills without an instance, and taking it away |
-| doctor, policies | which calls are allowed, and the least that is needed |
+| permissions, policies | which calls are allowed, and the least that is needed |
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gpudash.model.capability import Capabilities
 if TYPE_CHECKING:
     from gpudash.clock import Clock
     from gpudash.config import Account
-    from gpudash.providers.aws.doctor import DoctorReport
+    from gpudash.providers.aws.permissions import DoctorReport
     from gpudash.providers.aws.provider import AwsProvider
 
 CAPABILITIES = Capabilities(
@@ -49,7 +49,7 @@ def create(account: Account, clock: Clock) -> AwsProvider:
 
 def doctor(account: Account, clock: Clock) -> DoctorReport:
     """Which calls this account may make, and the least policies to paste."""
-    from gpudash.providers.aws.doctor import examine
+    from gpudash.providers.aws.permissions import examine
 
     provider = create(account, clock)
     try:

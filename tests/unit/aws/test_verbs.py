@@ -154,9 +154,7 @@ def test_the_second_to_end_it_may_find_no_trace(cloud: AwsCloud) -> None:
 def test_termination_protection_says_what_to_do(cloud: AwsCloud) -> None:
     """And keeps EC2's words."""
     instance = launched(cloud)
-    raw_client("ec2").modify_instance_attribute(
-        InstanceId=instance.key.id, DisableApiTermination={"Value": True}
-    )
+    raw_client("ec2").modify_instance_attribute(InstanceId=instance.key.id, DisableApiTermination={"Value": True})
     with pytest.raises(ProviderError, match="protection"):
         cloud.provider.terminate(instance.key)
 
