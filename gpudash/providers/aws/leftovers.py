@@ -11,11 +11,39 @@ from gpudash.model.money import Price
 from gpudash.providers.aws import tags
 from gpudash.providers.aws.errors import translated
 from gpudash.providers.aws.prices import PriceBook
-from gpudash.providers.aws.surroundings import parse_volume
+from gpudash.providers.aws.surroundings import FILTER_VALUES, parse_volume
 from gpudash.providers.base import Leftover
 
 FREE = Price(Decimal(0), "free at AWS")
 _KINDS = {"elastic-ip": "address", "spot-instances-request": "spot request"}
+_DESCRIBES = {
+    "elastic-ip": ("describe_addresses", "allocation-id", "Addresses", "AllocationId"),
+    "internet-gateway": (
+        "describe_internet_gateways",
+        "internet-gateway-id",
+        "InternetGateways",
+        "InternetGatewayId",
+    ),
+    "network-interface": (
+        "describe_network_interfaces",
+        "network-interface-id",
+        "NetworkInterfaces",
+        "NetworkInterfaceId",
+    ),
+    "route-table": ("describe_route_tables", "route-table-id", "RouteTables", "RouteTableId"),
+    "security-group": ("describe_security_groups", "group-id", "SecurityGroups", "GroupId"),
+    "snapshot": ("describe_snapshots", "snapshot-id", "Snapshots", "SnapshotId"),
+    "spot-instances-request": (
+        "describe_spot_instance_requests",
+        "spot-instance-request-id",
+        "SpotInstanceRequests",
+        "SpotInstanceRequestId",
+    ),
+    "subnet": ("describe_subnets", "subnet-id", "Subnets", "SubnetId"),
+    "volume": ("describe_volumes", "volume-id", "Volumes", "VolumeId"),
+    "vpc": ("describe_vpcs", "vpc-id", "Vpcs", "VpcId"),
+}
+"""By kind: how it is asked for, by which filter, and where the answer has its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +86,8 @@ def children(reader: Any) -> list[Child]:
     )
     for page in pages:
         for row in page["Tags"]:
-            marked.setdefault((str(row["ResourceType"]), str(row["ResourceId"])), {})[row["Key"]] = row.get("Value", "")
+            kind = str(row["ResourceType"]).removeprefix("vpc-")  # an address is told either way
+            marked.setdefault((kind, str(row["ResourceId"])), {})[row["Key"]] = row.get("Value", "")
     return [
         Child(kind, resource, mark[tags.PARENT], mark.get(tags.MANAGED) == "true")
         for (kind, resource), mark in marked.items()
@@ -72,15 +101,35 @@ def orphaned(reader: Any) -> list[Child]:
     if not candidates:
         return []
     alive = alive_instances(reader, sorted({child.parent for child in candidates}))
-    return [child for child in candidates if child.parent not in alive]
+    return existing(reader, [child for child in candidates if child.parent not in alive])
+
+
+def existing(reader: Any, candidates: list[Child]) -> list[Child]:
+    """Those that are really there: EC2 keeps tags for a while after what carried them. One question a kind."""
+    there: set[tuple[str, str]] = set()
+    for kind in sorted({child.kind for child in candidates}):
+        ids = sorted(child.id for child in candidates if child.kind == kind)
+        if kind == "instance":
+            there |= {(kind, found) for found in alive_instances(reader, ids)}
+        elif kind in _DESCRIBES:
+            operation, name, records, identity = _DESCRIBES[kind]
+            for start in range(0, len(ids), FILTER_VALUES):
+                asked = [{"Name": name, "Values": ids[start : start + FILTER_VALUES]}]
+                answer = getattr(reader, operation)(Filters=asked)
+                there |= {(kind, str(record[identity])) for record in answer[records] if not _is_over(record)}
+    return [child for child in candidates if (child.kind, child.id) in there]
+
+
+def _is_over(record: Mapping[str, Any]) -> bool:
+    return record.get("State") in {"cancelled", "closed", "failed"}
 
 
 def alive_instances(reader: Any, ids: list[str]) -> set[str]:
     """Those of these instances that exist and have not ended. Asked by filter: unknown ids are simply absent."""
     alive: set[str] = set()
-    for start in range(0, len(ids), 200):
+    for start in range(0, len(ids), FILTER_VALUES):
         pages = reader.get_paginator("describe_instances").paginate(
-            Filters=[{"Name": "instance-id", "Values": ids[start : start + 200]}]
+            Filters=[{"Name": "instance-id", "Values": ids[start : start + FILTER_VALUES]}]
         )
         alive |= {
             str(i["InstanceId"])
