@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import moto_server
 
 from gpudash.clock import Clock, ManualClock
 from gpudash.config import Account
 from gpudash.model.offer import LaunchOrder
 from gpudash.model.policy import Policy
 from gpudash.providers.aws.provider import AwsProvider
+from support import moto_server
 
 HERE = "203.0.113.7"
 """This machine's address, as tests have it."""

@@ -270,7 +270,7 @@ def test_an_ambiguous_zone_ends_the_search(cloud: AwsCloud) -> None:
 
 def test_a_zone_that_does_not_offer_the_type(cloud: AwsCloud) -> None:
     """Said before anything is asked, with the zones that do."""
-    with pytest.raises(NoCapacity, match="us-east-1e does not offer p5.48xlarge|us-east-1z does not offer"):
+    with pytest.raises(NoCapacity, match="us-east-1z does not offer"):
         cloud.provider.launch(cloud.order(instance_type="p5.48xlarge", options={"availability_zone": "us-east-1z"}))
     assert cloud.wire.count(RUN) == 0
 
@@ -301,7 +301,7 @@ def test_an_image_that_is_not_there(cloud: AwsCloud, ami: str, words: str) -> No
 def test_an_image_of_the_other_architecture(cloud: AwsCloud) -> None:
     """EC2 would say so less clearly."""
     arm = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64"
-    with pytest.raises(ProviderError, match="is for arm64, m5.large is x86_64"):
+    with pytest.raises(ProviderError, match=r"is for arm64, m5\.large is x86_64"):
         cloud.provider.launch(cloud.order(options={"ami": arm}))
 
 
@@ -313,7 +313,7 @@ def test_a_type_with_another_accelerator_needs_an_image_by_name(cloud: AwsCloud)
 
 def test_image_by_name_where_the_parameter_is_missing(cloud: AwsCloud) -> None:
     """The newest of Amazon's own."""
-    with pytest.raises(ProviderError, match="No image was found for g5.xlarge"):
+    with pytest.raises(ProviderError, match=r"No image was found for g5\.xlarge"):
         cloud.provider.launch(cloud.order(instance_type="g5.xlarge", options={"ami": "nvidia-ubuntu"}))
 
 

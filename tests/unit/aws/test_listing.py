@@ -198,7 +198,7 @@ def silent_server() -> Iterator[str]:
 
 
 def test_a_region_that_hangs_is_given_up_in_bounded_time(cloud: AwsCloud) -> None:
-    """Two attempts of fifteen seconds, here two hundred times as fast, over a real connection; a launch is ambiguous."""
+    """Two attempts of fifteen seconds, here two hundred times as fast, over a real connection."""
     with silent_server() as url:
         cloud.account = replace(cloud.account, base_url=url)
         cloud.settings["patience"] = 0.005
