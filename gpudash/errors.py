@@ -15,6 +15,7 @@ GpudashError                    something a person can act on; its text says wha
 ├── HostError                   something on one machine                                exit 1
 │   ├── LinkDown                no SSH connection                                       exit 1
 │   ├── NeedsUser               host key or key pass phrase: a person must decide       exit 4
+│   ├── NoService               nothing listens on that port of the host                exit 1
 │   ├── PortBusy                the local port of a forward is taken                    exit 1
 │   ├── PushFailed              the daemon did not come up; what ran before runs again  exit 1
 │   └── StatusdError            the daemon refused or did not answer                    exit 1
@@ -133,6 +134,10 @@ class NeedsUser(HostError):
     """A person has to decide: unknown or changed host key, refused key, missing pass phrase."""
 
     exit_code = ExitCode.REFUSED
+
+
+class NoService(HostError):
+    """The link is fine; nothing on the host listens on the port that was wanted."""
 
 
 class PortBusy(HostError):

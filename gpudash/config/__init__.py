@@ -25,6 +25,7 @@ from gpudash.config.settings import (
     Config,
     Defaults,
     SettingRow,
+    readme_table,
     settings_table,
 )
 
@@ -43,6 +44,7 @@ __all__ = [
     "credential",
     "found_credentials",
     "load",
+    "readme_table",
     "save_setting",
     "settings_table",
 ]

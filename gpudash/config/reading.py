@@ -55,7 +55,8 @@ def check_theme(config: Config, known: Collection[str]) -> None:
     """
     theme = config.defaults.theme
     if theme is not None and theme not in known:
-        raise Section(config.path or paths.config_file(), "defaults").unknown(f"theme = {shown(theme)}", theme, known)
+        section = Section(config.path or paths.config_file(), "defaults")
+        raise section.unknown(f"theme = {shown(theme)}: no such theme", theme, known)
 
 
 def _found(adapters: Collection[str]) -> list[FoundCredential]:
@@ -139,7 +140,7 @@ def _account(path: Path, name: str, body: Any) -> Account:
     if provider is None:
         raise part.wrong("provider", "it is missing", 'provider = "lambda"')
     if provider not in PROVIDERS:
-        raise part.unknown(f"provider = {shown(provider)}", provider, PROVIDERS)
+        raise part.unknown(f"provider = {shown(provider)}: no such cloud", provider, PROVIDERS)
     if name in PROVIDERS and name != provider:
         raise part.wrong(f"provider = {shown(provider)}", f"the name {name} is another cloud's", "[accounts.work]")
     part.check_meaning(found, provider)

@@ -141,6 +141,15 @@ def settings_table() -> list[SettingRow]:
     return rows
 
 
+def readme_table() -> str:
+    """The same as the Markdown table of README and docs/configuration.md."""
+    lines = ["| setting | type | default | meaning |", "|---|---|---|---|"]
+    for row in settings_table():
+        default = row.default if row.default == "–" else f"`{row.default}`"
+        lines.append(f"| `{row.name}` | {row.type} | {default} | {row.meaning} |")
+    return "\n".join(lines) + "\n"
+
+
 def settings_of(cls: type) -> dict[str, Field[Any]]:
     """The fields of a section that the file may set."""
     return {item.name: item for item in fields(cls) if "kind" in item.metadata}

@@ -21,7 +21,9 @@ def write(path: Path, name: str, value: str | bool | int | float | list[str] | N
     import tomlkit
 
     path = path.resolve()
-    document = tomlkit.parse(text_of(path) or "")
+    text = text_of(path) or ""
+    parse(path, text)
+    document = tomlkit.parse(text)
     *tables, last = name.split(".")
     table: Any = document
     for step in tables:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gpudash.model.capability import Verb
-from gpudash.model.guard import GuardLevel, GuardVerdict, judge
+from gpudash.model.guard import FRESH_FOR, GuardLevel, GuardVerdict, judge
 from gpudash.model.host import HostStatus
-from gpudash.model.instance import Instance, InstanceKey
+from gpudash.model.instance import Instance, InstanceKey, InstanceState
 from gpudash.model.money import NOTHING_SPENT, Accrual, Amount, cost
 from gpudash.model.operation import Operation, Stage
 from gpudash.model.policy import Policy
@@ -37,6 +37,8 @@ class Record:
     """When `status` came, by our clock."""
     status_problem: str | None = None
     """Why the last attempt to ask the host failed; None after a good answer."""
+    daemon_gone: bool = False
+    """The last attempt got through to the host and found no daemon running there."""
     accrual: Accrual = NOTHING_SPENT
     tunnels: tuple[Tunnel, ...] = ()
     operation: Operation | None = None
@@ -45,6 +47,8 @@ class Record:
     """GPU utilisation of the last polls, oldest first, for the sparkline."""
     missing_since: datetime | None = None
     """First good listing it was absent from; one more proves it gone."""
+    fresh_for: timedelta = FRESH_FOR
+    """How long a daemon's answer proves its guard; longer where the clock runs fast."""
 
     @property
     def key(self) -> InstanceKey:
@@ -62,7 +66,10 @@ class Record:
 
     def guard(self, now: datetime) -> GuardVerdict | None:
         """Whether anything will end it, and whether that is proved."""
-        return judge(self.instance, self.wanted, self.status, self.status_at, now)
+        verdict = judge(self.instance, self.wanted, self.status, self.status_at, now, self.fresh_for)
+        if self.daemon_gone and verdict is not None and self.status is not None:
+            return GuardVerdict(GuardLevel.NONE, self.status_problem or "statusd does not run there any more")
+        return verdict
 
     def is_unguarded(self, now: datetime) -> bool:
         """It bills and nothing is proved to end it."""
@@ -112,3 +119,8 @@ class Record:
         if self.is_ending and self.operation is not None and self.operation.stage in {Stage.RETRYING, Stage.AMBIGUOUS}:
             return self.operation.requested_at
         return None
+
+
+def is_reachable(record: Record) -> bool:
+    """It runs as far as the cloud says, and has an address."""
+    return record.instance.state is InstanceState.RUNNING and record.instance.ssh is not None

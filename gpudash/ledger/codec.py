@@ -31,7 +31,7 @@ def stamp(moment: datetime) -> str:
 
 def moment(text: str) -> datetime:
     """Read what `stamp` wrote, or any ISO 8601 time with a zone."""
-    return parse_iso(text)
+    return datetime.fromisoformat(text) if text.endswith("Z") else parse_iso(text)
 
 
 def dumps(value: object) -> str:

@@ -11,7 +11,7 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ class Database:
                 if durable:
                     self._writer.execute("PRAGMA synchronous = NORMAL")
 
-    def rows(self, sql: str, arguments: Sequence[object] = ()) -> list[Any]:
+    def rows(self, sql: str, arguments: Sequence[object] | Mapping[str, object] = ()) -> list[Any]:
         """All rows of one question, from the newest committed state.
 
         Raises:
@@ -124,10 +124,8 @@ class Database:
     def _open_or_set_aside(self) -> sqlite3.Connection:
         try:
             return self._open()
-        except sqlite3.DatabaseError as exc:
-            if not _is_damage(exc):
-                raise
-            self.notice = self._set_aside(str(exc))
+        except _Damaged as exc:
+            self.notice = str(exc)
         self._make_private()
         return self._open()
 
@@ -141,6 +139,11 @@ class Database:
             connection.execute("PRAGMA synchronous = NORMAL")
             if version < len(MIGRATIONS):
                 _migrate(connection)
+        except sqlite3.DatabaseError as exc:
+            if not _is_damage(exc):
+                connection.close()
+                raise
+            raise _Damaged(self._set_aside(connection, str(exc))) from exc
         except BaseException:
             connection.close()
             raise
@@ -165,20 +168,40 @@ class Database:
                 hint="Update gpudash, or point XDG_STATE_HOME elsewhere.",
             )
 
-    def _set_aside(self, why: str) -> str:
+    def _set_aside(self, connection: sqlite3.Connection, why: str) -> str:
+        """Copy the file and its log away before SQLite, on closing, plays one into the other; then begin anew."""
         name = f"{self.path.name}.corrupt-{self.clock.now():%Y%m%dT%H%M%SZ}"
         target, count = self.path.with_name(name), 1
         while target.exists():
             count += 1
             target = self.path.with_name(f"{name}-{count}")
+        try:
+            for suffix in ("-wal", "-shm", ""):
+                with suppress(FileNotFoundError):
+                    _copy_private(self.path.with_name(self.path.name + suffix), target.with_name(target.name + suffix))
+        finally:
+            connection.close()
         for suffix in ("-wal", "-shm", ""):
-            with suppress(FileNotFoundError):
-                self.path.with_name(self.path.name + suffix).rename(target.with_name(target.name + suffix))
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
         self._suspect.unlink(missing_ok=True)
         return (
             f"The ledger was damaged ({why}); it was set aside as {target} and a new one begun. "
             "Instances are found again from the clouds; what they cost before now is not in it."
         )
+
+
+class _Damaged(Exception):
+    """The file was damaged and is set aside; the text is the notice."""
+
+
+def _copy_private(source: Path, target: Path) -> None:
+    with source.open("rb") as old:
+        descriptor = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as new:
+            while chunk := old.read(2**20):
+                new.write(chunk)
+            new.flush()
+            os.fsync(new.fileno())
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
@@ -216,13 +239,15 @@ def _explain(exc: sqlite3.Error | OSError, path: Path, busy_s: float) -> LedgerE
         return LedgerError(
             f"The ledger {path} is damaged ({said}).", hint="Start gpudash again: it sets the file aside."
         )
+    if isinstance(exc, sqlite3.IntegrityError):
+        return LedgerError(f"The ledger {path} refused a write: {said}.")
     if "locked" in words or "busy" in words:
         return LedgerError(
             f"Another process has held the ledger {path} for {busy_s:g} s.", hint="End it, or try again in a moment."
         )
     if "full" in words or "no space" in words:
         return LedgerError(f"The ledger {path} cannot be written: {said}.", hint="Free some space on that disk.")
-    if "closed" in words:
+    if "closed database" in words:
         return LedgerError(f"The ledger {path} is closed.")
     if "i/o" in words:
         return LedgerError(f"The disk under the ledger {path} failed: {said}.", hint="Check that disk and its space.")

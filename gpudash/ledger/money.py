@@ -23,7 +23,7 @@ from gpudash.ledger import codec
 from gpudash.ledger.database import Database
 from gpudash.model.instance import Instance, InstanceState
 from gpudash.model.listing import Listing
-from gpudash.model.money import Price
+from gpudash.model.money import Amount, Price, cost
 from gpudash.model.policy import Policy
 
 WATCHED = timedelta(minutes=5)
@@ -57,6 +57,7 @@ def observe(db: Database, listing: Listing[Instance], now: datetime) -> None:
             book.see(instance, at)
         if listing.complete:
             book.miss({instance.key.id for instance in listing.items}, listing.asked_at, at)
+        book.settle()
 
 
 def running_meters(instance: Instance) -> dict[str, Price | None]:
@@ -114,6 +115,7 @@ class _Book:
         self._connection = connection
         self._where = (account, region)
         self._slack = slack
+        self._closed: dict[str, Amount] = {}
         self._sights = {
             row[0]: _Sight(InstanceState(row[1]), codec.moment(row[2]), row[3] and codec.moment(row[3]), bool(row[4]))
             for row in connection.execute(
@@ -146,7 +148,10 @@ class _Book:
         )
 
     def miss(self, listed: set[str], asked_at: datetime, at: datetime) -> None:
-        """Take note of what a complete listing did not show: once is noted, a second time ends it."""
+        """Take note of what a complete listing did not show: once is noted, a second time ends it.
+
+        Its host will not answer again, so its last status goes too.
+        """
         for instance_id, sight in self._sights.items():
             if instance_id in listed or sight.gone:
                 continue
@@ -158,6 +163,23 @@ class _Book:
                     if running is not None:
                         self._end(kind, instance_id, running, sight.at, max(sight.at, sight.missing_since))
                 self._mark(instance_id, "gone_at", at)
+                self._connection.execute(
+                    "DELETE FROM statuses WHERE (account, region, id) = (?, ?, ?)", (*self._where, instance_id)
+                )
+
+    def settle(self) -> None:
+        """Add what was closed to the sums of the instances it belongs to."""
+        for tag, amount in self._closed.items():
+            one = (*self._where, tag)
+            row = self._connection.execute(
+                "SELECT usd, estimated, unknown FROM settled WHERE (account, region, id) = (?, ?, ?)", one
+            ).fetchone()
+            total = self._sum_of_closed(tag) if row is None else read_amount(*row) + amount
+            self._connection.execute(
+                "INSERT OR REPLACE INTO settled (account, region, id, usd, estimated, unknown)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (*one, str(total.usd), total.estimated, total.unknown),
+            )
 
     def _meet(self, instance: Instance, wanted: dict[str, Price | None], at: datetime) -> None:
         """First sight: the ledger takes over what the cloud tells about the past, and says what it does not."""
@@ -201,12 +223,12 @@ class _Book:
             self._add_open(kind, tag, instance.state, price, started)
         elif running.price != price:
             turn = max(sight.at, running.start) if unwatched else at
-            self._close(running, turn)
+            self._close(tag, running, turn)
             if unwatched:
                 self._add_closed(kind, tag, UNSEEN, _dearer(running.price, price), turn, at)
             self._add_open(kind, tag, instance.state, price, at)
         elif running.state != instance.state:
-            self._close(running, at)
+            self._close(tag, running, at)
             self._add_open(kind, tag, instance.state, price, at)
 
     def _restart(self, kind: str, instance: Instance, sight: _Sight, price: Price | None, at: datetime) -> datetime:
@@ -227,9 +249,9 @@ class _Book:
     def _end(self, kind: str, tag: str, running: _Open, seen_at: datetime, off_at: datetime) -> None:
         """Close an interval that was seen at one moment and is over at a later one."""
         if off_at - seen_at <= self._slack:
-            self._close(running, off_at)
+            self._close(tag, running, off_at)
             return
-        self._close(running, seen_at)
+        self._close(tag, running, seen_at)
         begin = max(seen_at, running.start)
         deadline = self._deadline(tag, begin, off_at)
         if deadline is not None and running.price is not None:
@@ -237,11 +259,22 @@ class _Book:
         else:
             self._add_closed(kind, tag, UNSEEN, None, begin, off_at)
 
-    def _close(self, running: _Open, end: datetime) -> None:
-        self._connection.execute(
-            "UPDATE intervals SET end_at = ? WHERE number = ?",
-            (codec.stamp(max(end, running.start)), running.number),
+    def _close(self, tag: str, running: _Open, end: datetime) -> None:
+        end = max(end, running.start)
+        self._connection.execute("UPDATE intervals SET end_at = ? WHERE number = ?", (codec.stamp(end), running.number))
+        self._count(tag, running.price, end - running.start)
+
+    def _count(self, tag: str, price: Price | None, length: timedelta) -> None:
+        self._closed[tag] = self._closed.get(tag, Amount()) + cost(price, length)
+
+    def _sum_of_closed(self, tag: str) -> Amount:
+        rows = self._connection.execute(
+            "SELECT usd_per_hour, source, estimated, start_at, end_at FROM intervals"
+            " WHERE (account, region, id) = (?, ?, ?) AND end_at IS NOT NULL",
+            (*self._where, tag),
         )
+        parts = (cost(read_price(*row[:3]), codec.moment(row[4]) - codec.moment(row[3])) for row in rows)
+        return sum(parts, Amount())
 
     def _add_open(self, kind: str, tag: str, state: str, price: Price | None, start: datetime) -> None:
         self._add(kind, tag, state, price, start, None)
@@ -249,6 +282,7 @@ class _Book:
     def _add_closed(self, kind: str, tag: str, state: str, price: Price | None, start: datetime, end: datetime) -> None:
         if end > start:
             self._add(kind, tag, state, price, start, end)
+            self._count(tag, price, end - start)
 
     def _add(self, kind: str, tag: str, state: str, price: Price | None, start: datetime, end: datetime | None) -> None:
         self._connection.execute(
@@ -303,6 +337,11 @@ class _Book:
 def read_price(usd_per_hour: str | None, source: str | None, estimated: int) -> Price | None:
     """A price from its three columns."""
     return None if usd_per_hour is None else Price(Decimal(usd_per_hour), source or "", bool(estimated))
+
+
+def read_amount(usd: str, estimated: int, unknown: int) -> Amount:
+    """An amount from its three columns."""
+    return Amount(Decimal(usd), bool(estimated), bool(unknown))
 
 
 def _within(moment: datetime | None, at: datetime) -> datetime | None:

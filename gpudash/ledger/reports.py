@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from enum import StrEnum
-from itertools import groupby
 from typing import Any
 
 from gpudash.ledger import codec
 from gpudash.ledger.database import Database
-from gpudash.ledger.money import COMPUTE, read_price, slack
+from gpudash.ledger.money import COMPUTE, read_amount, read_price, slack
 from gpudash.model.instance import InstanceKey
 from gpudash.model.money import Accrual, Amount, Interval, Price, cost
 
@@ -66,18 +65,40 @@ def accruals(db: Database, account: str | None) -> dict[InstanceKey, Accrual]:
     """
     now = db.clock.now()
     watched = now - slack(db)
-    rows = db.rows(
-        "SELECT account, region, id, seen_at, kind, i.state, usd_per_hour, source, estimated, start_at, end_at"
-        " FROM meters JOIN intervals i USING (account, region, id)"
-        " WHERE (gone_at IS NULL OR gone_at > ?) AND (? IS NULL OR account = ?) ORDER BY account, region, id, number",
-        (codec.stamp(now - KEPT), account, account),
-    )
+    settled: dict[InstanceKey, Amount] = {}
+    parts: dict[InstanceKey, list[Interval]] = {}
+    for account_name, region, tag, seen_at, *columns in db.rows(
+        _ACCRUALS, {"since": codec.stamp(now - KEPT), "account": account}
+    ):
+        key = InstanceKey(account_name, region, tag)
+        if columns[0] == _SETTLED:
+            settled[key] = read_amount(*columns[1:4])
+            parts.setdefault(key, [])
+        else:
+            parts.setdefault(key, []).extend(_confirmed(_interval(columns), codec.moment(seen_at), watched))
+    accrued = {key: Accrual.of(intervals) for key, intervals in parts.items()}
     return {
-        InstanceKey(*where): Accrual.of(
-            part for row in group for part in _confirmed(_interval(row[4:]), codec.moment(row[3]), watched)
-        )
-        for where, group in groupby(rows, key=lambda row: row[:3])
+        key: Accrual(settled[key] + accrual.fixed, accrual.open) if key in settled else accrual
+        for key, accrual in accrued.items()
     }
+
+
+_SETTLED = "settled"
+_COLUMNS = "account, region, id, seen_at, kind, i.state, usd_per_hour, source, i.estimated, start_at, end_at"
+_SHOWN = "(gone_at IS NULL OR gone_at > :since) AND (:account IS NULL OR account = :account)"
+_ACCRUALS = f"""
+    SELECT {_COLUMNS} FROM meters JOIN intervals i USING (account, region, id)
+        WHERE end_at IS NULL AND {_SHOWN}
+    UNION ALL
+    SELECT {_COLUMNS} FROM meters JOIN intervals i USING (account, region, id)
+        LEFT JOIN settled s USING (account, region, id)
+        WHERE end_at IS NOT NULL AND s.usd IS NULL AND {_SHOWN}
+    UNION ALL
+    SELECT account, region, id, seen_at, '{_SETTLED}', usd, estimated, unknown, NULL, NULL, NULL
+        FROM meters JOIN settled USING (account, region, id) WHERE {_SHOWN}
+"""  # noqa: S608 — our own words only
+"""Open intervals, closed ones of instances whose sum is not kept, and the sums: in one statement, so that an interval
+that is closed meanwhile is counted once."""
 
 
 def spent(db: Database, since: datetime, until: datetime) -> Amount:
@@ -125,7 +146,8 @@ def _parts(db: Database, since: datetime, until: datetime) -> Iterator[tuple[Ins
         (codec.stamp(until), codec.stamp(since)),
     )
     for account, region, instance_id, seen_at, *columns in rows:
-        for part in _confirmed(_interval(columns), codec.moment(seen_at), watched):
+        interval = _interval(columns)
+        for part in (interval,) if interval.end else _confirmed(interval, codec.moment(seen_at), watched):
             start, end = max(part.start, since), min(part.end or until, until)
             if end > start:
                 yield InstanceKey(account, region, instance_id), part.kind, cost(part.price, end - start)

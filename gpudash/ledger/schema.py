@@ -123,7 +123,21 @@ _MEMORY = (
     ) STRICT, WITHOUT ROWID""",
 )
 
-MIGRATIONS = (_INTENTS, _MONEY, _MEMORY)
+_SETTLED = (
+    """CREATE TABLE settled (
+        account TEXT NOT NULL,
+        region TEXT NOT NULL,
+        id TEXT NOT NULL,
+        usd TEXT NOT NULL,
+        estimated INTEGER NOT NULL,
+        unknown INTEGER NOT NULL,
+        PRIMARY KEY (account, region, id)
+    ) STRICT, WITHOUT ROWID""",
+)
+"""The sum over an instance's closed intervals, so that nobody adds up a year of spot prices to draw a row. Made when it
+is first needed; an instance without a row is added up."""
+
+MIGRATIONS = (_INTENTS, _MONEY, _MEMORY, _SETTLED)
 """In order; a file's ``user_version`` counts those it has had."""
 
 TABLES = (
@@ -132,6 +146,7 @@ TABLES = (
     "watched",
     "meters",
     "intervals",
+    "settled",
     "listings",
     "statuses",
     "policies",

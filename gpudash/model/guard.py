@@ -35,7 +35,12 @@ class GuardVerdict:
 
 
 def judge(
-    instance: Instance, wanted: Policy | None, status: HostStatus | None, seen_at: datetime | None, now: datetime
+    instance: Instance,
+    wanted: Policy | None,
+    status: HostStatus | None,
+    seen_at: datetime | None,
+    now: datetime,
+    fresh_for: timedelta = FRESH_FOR,
 ) -> GuardVerdict | None:
     """Weigh the evidence. None where there is nothing to guard (no compute is billed).
 
@@ -45,6 +50,7 @@ def judge(
         status: the last answer of its statusd, if ever.
         seen_at: when that answer came, by our clock.
         now: by our clock.
+        fresh_for: how long an answer proves something; longer on a clock that runs fast.
     """
     if not instance.state.bills_compute:
         return None
@@ -52,10 +58,12 @@ def judge(
         if wanted is None or not wanted.limits_anything:
             return GuardVerdict(GuardLevel.NONE, "no statusd, no deadline; press p to push it")
         return GuardVerdict(GuardLevel.NONE, "statusd never answered; press p to push it")
+    if instance.started_at is not None and seen_at < instance.started_at:
+        return GuardVerdict(GuardLevel.DEGRADED, "statusd was not seen since the last start")
     age = now - seen_at
     if not status.policy.limits_anything:
         return GuardVerdict(GuardLevel.NONE, "statusd runs without a lease or idle timeout; press + to set a lease")
-    if age > FRESH_FOR:
+    if age > fresh_for:
         return GuardVerdict(GuardLevel.DEGRADED, f"statusd silent for {int(age.total_seconds())} s")
     problem = _problem(wanted, status)
     if problem:
@@ -70,19 +78,21 @@ def _problem(wanted: Policy | None, status: HostStatus) -> str | None:
         return "statusd has no way to end this host"
     if status.ending is not None and status.ending.last_error:
         return f"statusd cannot end the host: {status.ending.last_error}"
-    if wanted is not None and _differs(wanted, status.policy):
+    if wanted is not None and not same_limits(wanted, status.policy):
         return "the host enforces other limits than were asked for"
     if status.policy.lease_deadline is None and status.policy.hard_deadline is None and status.unknown:
         return f"only an idle timeout, held off by a broken sensor ({', '.join(status.unknown)})"
     return None
 
 
-def _differs(wanted: Policy, real: Policy) -> bool:
+def same_limits(one: Policy, other: Policy | None) -> bool:
+    """Both would end the instance at the same moments in the same ways; revisions do not matter."""
     return (
-        not _same_moment(wanted.lease_deadline, real.lease_deadline)
-        or not _same_moment(wanted.hard_deadline, real.hard_deadline)
-        or wanted.idle_timeout != real.idle_timeout
-        or (wanted.idle_timeout is not None and wanted.idle_action is not real.idle_action)
+        other is not None
+        and _same_moment(one.lease_deadline, other.lease_deadline)
+        and _same_moment(one.hard_deadline, other.hard_deadline)
+        and one.idle_timeout == other.idle_timeout
+        and (one.idle_timeout is None or one.idle_action is other.idle_action)
     )
 
 

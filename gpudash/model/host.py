@@ -157,7 +157,7 @@ def _parse(body: Mapping[str, Any]) -> HostStatus:
         phase=str(body.get("phase", "watching")),
         ending=_ending(body.get("ending")),
         enforcing=bool(body.get("enforcing", False)),
-        end_method=_words(body.get("end_method")),
+        end_method=_method(body.get("end_method")),
         ends_at=_moment(body.get("ends_at")),
         ends_why=_words(body.get("ends_why")),
         cpu_pct=_number(body.get("cpu_pct")),
@@ -240,3 +240,9 @@ def _moment(text: str | None) -> datetime | None:
 
 def _length(seconds: float | None) -> timedelta | None:
     return None if seconds is None else timedelta(seconds=seconds)
+
+
+def _method(value: object) -> str | None:
+    """The daemon's ``none`` is no method."""
+    word = _words(value)
+    return None if word == "none" else word

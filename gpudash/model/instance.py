@@ -100,6 +100,8 @@ class Instance:
     ssh: SshAddress | None = None
     service_port: int | None = None
     """Remote port of the service that `ready` waits for."""
+    service_url: str | None = None
+    """Origin at which the provider says that port can be reached from outside; None where only a tunnel leads there."""
     launch_token: str | None = None
     """Our token, read back from a tag, name or label; proves which launch made it."""
     tag_policy: Policy | None = None

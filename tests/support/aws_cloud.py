@@ -61,7 +61,7 @@ class Wire:
         self.calls: list[tuple[str, str]] = []
         """``("ec2:DescribeInstances", region)``, in order."""
         self.before: dict[str, Hook] = {"pricing:GetProducts": _products}
-        """By ``service:Operation`` or ``*``: an answer instead of the server's, an exception, or None to let it pass."""
+        """By ``service:Operation`` or ``*``: an answer instead of the server's, or None to let it pass."""
         self.after: dict[str, Hook] = {}
         """The same once the server has answered: it has happened already."""
         self.sent: dict[str, list[dict[str, Any]]] = {}

@@ -6,13 +6,10 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
-from types import SimpleNamespace
-from typing import Any, Protocol
-
-from support.aws_cloud import aws_cloud
-from support.waiting import eventually
+from typing import Any, ClassVar, Protocol
 
 from gpudash.clock import Clock, ManualClock
+from gpudash.config import Account
 from gpudash.model.instance import Instance, InstanceKey, InstanceState
 from gpudash.model.listing import Listing
 from gpudash.model.offer import LaunchOrder
@@ -22,6 +19,8 @@ from gpudash.providers.base import Provider
 from gpudash.providers.sandbox import control
 from gpudash.providers.sandbox import record as records
 from gpudash.providers.sandbox.layout import HostDir
+from support.aws_cloud import aws_cloud
+from support.waiting import eventually
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 """When contract tests begin."""
@@ -74,7 +73,7 @@ def launched(cloud: Cloud, **changes: Any) -> Instance:
 class SandboxCloud:
     """The sandbox in the state folder of the test."""
 
-    _TROUBLE = {
+    _TROUBLE: ClassVar = {
         "lost reply": "lost-reply",
         "unreachable": "api-down",
         "busy": "rate-limit",
@@ -89,7 +88,7 @@ class SandboxCloud:
         self.region = "sandbox-east"
 
     def again(self) -> Provider:
-        return sandbox.create(SimpleNamespace(name="sandbox"), self.clock)  # type: ignore[arg-type]
+        return sandbox.create(Account("sandbox", "sandbox"), self.clock)
 
     def order(self, **changes: Any) -> LaunchOrder:
         token = f"test-{secrets.token_hex(6)}"

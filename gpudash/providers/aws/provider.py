@@ -80,12 +80,8 @@ class AwsProvider:
         self._forget_lock = threading.Lock()
 
     def regions(self) -> tuple[str, ...]:
-        """Regions from settings, else those found at an earlier run, else those every account has. Asks nobody."""
+        """Regions from settings, else those the account has enabled: one question a day, remembered on disk."""
         return self._regions.known()
-
-    def discover_regions(self) -> tuple[str, ...]:
-        """Ask EC2 which regions the account has enabled, and remember it for a day. Settings win."""
-        return self._guarded(self._regions.discover)
 
     def list_instances(self, region: str) -> Listing[Instance]:
         """Every instance of a region: one describe stream, and bulk questions only for what was never seen before."""
@@ -120,7 +116,6 @@ class AwsProvider:
                 yield Listing(self.account, region, tuple(page), False, asked_at, self.clock.now(), "more pages follow")
             collected += page
         yield self._whole(region, collected, asked_at, problem)
-        self._regions.discover_if_due(region)
 
     def list_offers(self, wanted: OfferFilter) -> Listing[Offer]:
         """Types with a GPU in each region, side by side. With a type named, that one, GPU or not."""

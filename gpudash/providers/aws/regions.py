@@ -1,4 +1,4 @@
-"""Which regions are polled: those of the settings, else those EC2 told lately, else those everybody has."""
+"""Which regions are polled: those of the settings, else those EC2 tells, else those everybody has."""
 
 from __future__ import annotations
 
@@ -34,44 +34,28 @@ class Regions:
         self._read = False
 
     def known(self) -> tuple[str, ...]:
-        """Without asking anybody."""
+        """Those of the settings, or what EC2 told within a day; else EC2 is asked once. A refusal is no fault."""
         if self._chosen:
             return self._chosen
         with self._lock:
             self._load()
+            now = self._clock.now()
+            if self._asked_at is None or now - self._asked_at >= GOOD_FOR:
+                self._asked_at = now
+                try:
+                    self._found = self._ask()
+                    write_whole(self._file, json.dumps({"as_of": iso(now), "regions": self._found}))
+                except GpudashError:
+                    pass
             return self._found or DEFAULT_REGIONS
 
-    def discover(self) -> tuple[str, ...]:
-        """Ask EC2, whatever is known."""
-        if self._chosen:
-            return self._chosen
-        now = self._clock.now()
-        with self._lock:
-            self._asked_at = now
+    def _ask(self) -> tuple[str, ...]:
         with translated("read which regions are enabled"):
             answer = self._clients.quick("ec2", self._clients.home_region()).describe_regions(
                 Filters=[{"Name": "opt-in-status", "Values": ["opt-in-not-required", "opted-in"]}]
             )
         names = {str(region["RegionName"]) for region in answer["Regions"]}
-        ordered = [name for name in DEFAULT_REGIONS if name in names] + sorted(names - set(DEFAULT_REGIONS))
-        with self._lock:
-            self._found = tuple(ordered) or None
-            write_whole(self._file, json.dumps({"as_of": iso(now), "regions": ordered}))
-            return self._found or DEFAULT_REGIONS
-
-    def discover_if_due(self, region: str) -> None:
-        """In the lane of the first region, once a day: learn the regions for the next cycle. A refusal is no fault."""
-        if self._chosen or region != self.known()[0]:
-            return
-        now = self._clock.now()
-        with self._lock:
-            if self._asked_at is not None and now - self._asked_at < GOOD_FOR:
-                return
-            self._asked_at = now
-        try:
-            self.discover()
-        except GpudashError:
-            return
+        return (*(name for name in DEFAULT_REGIONS if name in names), *sorted(names - set(DEFAULT_REGIONS)))
 
     def _load(self) -> None:
         if self._read:

@@ -37,10 +37,15 @@ TIMEOUT_VARIABLE = "GPUDASH_SANDBOX_TIMEOUT"
 
 
 def create(account: Account, clock: Clock) -> SandboxProvider:
-    """The adapter for one sandbox account; its state is in the state folder."""
+    """The adapter for one sandbox account; its state is in the state folder.
+
+    Raises:
+        ConfigError: the account names a region that the sandbox does not have.
+    """
     from gpudash import paths
     from gpudash.providers.sandbox.adapter import SandboxProvider
     from gpudash.providers.sandbox.layout import Sandbox
 
     timeout_s = float(os.environ.get(TIMEOUT_VARIABLE) or 5.0)
-    return SandboxProvider(account.name, clock, Sandbox(paths.sandbox_dir()), timeout_s=timeout_s)
+    place = Sandbox(paths.sandbox_dir())
+    return SandboxProvider(account.name, clock, place, regions=account.regions, timeout_s=timeout_s)

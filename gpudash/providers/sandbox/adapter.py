@@ -5,14 +5,23 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, TypeVar
 
 from gpudash.clock import Clock, parse_iso
-from gpudash.errors import Ambiguous, NoCapacity, ProviderError, RateLimited, Unreachable, Unsupported
+from gpudash.errors import (
+    Ambiguous,
+    ConfigError,
+    GpudashError,
+    NoCapacity,
+    ProviderError,
+    RateLimited,
+    Unreachable,
+    Unsupported,
+)
 from gpudash.model.capability import Verb
 from gpudash.model.instance import Instance, InstanceKey, InstanceState, SshAddress
 from gpudash.model.listing import Listing
@@ -41,20 +50,39 @@ RETRY_AFTER_S = 5.0
 _SLOW_CHECK_S = 0.05
 
 
+class _TimedOut(Unreachable):
+    """The question was sent and no answer came."""
+
+
 class SandboxProvider:
     """One account at the sandbox. Safe to use from several threads and processes at once."""
 
     provider = "sandbox"
     capabilities = CAPABILITIES
 
-    def __init__(self, account: str, clock: Clock, sandbox: Sandbox, *, timeout_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        account: str,
+        clock: Clock,
+        sandbox: Sandbox,
+        *,
+        regions: Sequence[str] | None = None,
+        timeout_s: float = 5.0,
+    ) -> None:
+        unknown = set(regions or ()) - set(catalogue.REGIONS)
+        if unknown:
+            raise ConfigError(
+                f"accounts.{account}.regions: the sandbox has no region {', '.join(sorted(unknown))}.",
+                hint=f"It has {', '.join(catalogue.REGIONS)}.",
+            )
         self.account = account
+        self._regions = tuple(regions or catalogue.REGIONS)
         self._clock = clock
         self._sandbox = sandbox
         self._timeout_s = timeout_s
 
     def regions(self) -> tuple[str, ...]:
-        return tuple(catalogue.REGIONS)
+        return self._regions
 
     def list_instances(self, region: str) -> Listing[Instance]:
         active = self._reach()
@@ -65,7 +93,7 @@ class SandboxProvider:
                 continue
             try:
                 sight = machine.look(host)
-            except (ValueError, OSError) as exc:
+            except (ValueError, OSError, GpudashError) as exc:
                 problems.append(f"{host.id}: {exc}")
                 continue
             if sight is not None and sight.record.region == region:
@@ -87,7 +115,7 @@ class SandboxProvider:
         offers = tuple(
             offer
             for machine_type in TYPES.values()
-            for region in catalogue.REGIONS
+            for region in self._regions
             if region not in machine_type.absent_from
             for spot in (False, True)
             if wanted.accepts(offer := self._offer(machine_type, region, spot=spot, full=full))
@@ -335,7 +363,7 @@ class SandboxProvider:
         give_up = time.monotonic() + self._timeout_s
         while faults.read(self._sandbox).on(Fault.API_SLOW, host_id):
             if time.monotonic() >= give_up:
-                raise Unreachable(f"sandbox: no answer within {self._timeout_s:g} s.")
+                raise _TimedOut(f"sandbox: no answer within {self._timeout_s:g} s.")
             pause.wait(_SLOW_CHECK_S)
 
     @contextmanager
@@ -344,10 +372,8 @@ class SandboxProvider:
         host_id = key.id if key else None
         try:
             active = self._reach(host_id)
-        except Unreachable as exc:
-            if faults.read(self._sandbox).on(Fault.API_SLOW, host_id):
-                raise Ambiguous(f"{exc.text} It may have happened all the same.") from exc
-            raise
+        except _TimedOut as exc:
+            raise Ambiguous(f"{exc.text} It may have happened all the same.") from exc
         yield active
         if active.on(Fault.LOST_REPLY, host_id):
             raise Ambiguous("sandbox: the connection was closed before the answer came. It may have happened.")

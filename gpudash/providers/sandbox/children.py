@@ -7,12 +7,15 @@ be ended with it. One thread waits for all of them, which costs nothing while no
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from gpudash.providers.sandbox import processes
 
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -48,6 +51,8 @@ class Children:
         self._lock = threading.Lock()
         self._known: dict[int, Child] = {}
         self._began = threading.Event()
+        self._past_s = 0.0
+        self._is_closed = False
         adopt_orphans()
         threading.Thread(target=self._reap, name="reaper", daemon=True).start()
 
@@ -62,9 +67,11 @@ class Children:
         """Run a program in a session of its own.
 
         Raises:
-            OSError: it cannot be run.
+            OSError: it cannot be run, or the host is going down.
         """
         with self._lock:  # held until it is known, or the reaper could take its exit status for a stranger's
+            if self._is_closed:
+                raise OSError(errno.ESHUTDOWN, "the host is going down")
             process = subprocess.Popen(
                 list(argv),
                 stdin=streams[0],
@@ -79,16 +86,26 @@ class Children:
         self._began.set()
         return child
 
+    def close(self) -> None:
+        """Start nothing any more."""
+        with self._lock:
+            self._is_closed = True
+
+    def cpu_seconds(self) -> float:
+        """CPU time of all that ran here and of all that runs, where the system tells."""
+        return self._past_s + processes.cpu_seconds_below(os.getpid())
+
     def _reap(self) -> None:
         while True:
             self._began.clear()
             try:
-                pid, status = os.waitpid(-1, 0)
+                pid, status, usage = os.wait4(-1, 0)
             except ChildProcessError:
                 self._began.wait()
                 continue
             with self._lock:
                 child = self._known.pop(pid, None)
+                self._past_s += usage.ru_utime + usage.ru_stime
             if child is not None:
                 code = os.waitstatus_to_exitcode(status)
                 child.end(code if code >= 0 else 128 - code)

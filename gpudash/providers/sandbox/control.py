@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
 
 from gpudash import paths
 from gpudash.clock import Clock, ScaledClock, iso
@@ -16,15 +15,13 @@ from gpudash.errors import GpudashError, NotFound, UsageError
 from gpudash.model.instance import InstanceKey, InstanceState
 from gpudash.model.offer import LaunchOrder
 from gpudash.model.policy import EndAction, Policy
-from gpudash.providers.sandbox import create, effects, machine, processes
+from gpudash.providers.sandbox import effects, machine, processes
 from gpudash.providers.sandbox import faults as switches
 from gpudash.providers.sandbox import record as records
+from gpudash.providers.sandbox.adapter import SandboxProvider
 from gpudash.providers.sandbox.faults import TEXTS, Fault
 from gpudash.providers.sandbox.layout import Sandbox
 from gpudash.providers.sandbox.record import HostRecord, Power
-
-if TYPE_CHECKING:
-    from gpudash.config import Account
 
 ACCOUNT = "sandbox"
 MAX_LEASE = timedelta(hours=24)
@@ -108,7 +105,7 @@ def demo_orders(clock: Clock, count: int = 6) -> list[LaunchOrder]:
 def up(count: int = 6, clock_used: Clock | None = None) -> list[InstanceKey]:
     """Have hosts: start those that are stopped, or launch `count` demo hosts where there are none."""
     ticking = clock_used or clock()
-    provider = create(cast("Account", SimpleNamespace(name=ACCOUNT)), ticking)
+    provider = SandboxProvider(ACCOUNT, ticking, sandbox())
     found = [item for region in provider.regions() for item in provider.list_instances(region).items]
     kept = [item for item in found if item.state not in {InstanceState.TERMINATING, InstanceState.TERMINATED}]
     if not kept:
@@ -119,16 +116,28 @@ def up(count: int = 6, clock_used: Clock | None = None) -> list[InstanceKey]:
     return [instance.key for instance in kept]
 
 
-def down() -> list[InstanceKey]:
-    """Ask every host to stop; disks are kept. Faults of the interface do not stand in the way."""
-    asked = []
+def down(patience_s: float = 15.0) -> list[InstanceKey]:
+    """Stop every host and wait until none runs; disks are kept. Faults do not stand in the way.
+
+    Raises:
+        GpudashError: some still run; they are named.
+    """
+    asked: list[InstanceKey] = []
     for host in sandbox().hosts():
         with suppress(FileNotFoundError, ValueError):
             record = records.read(host)
+            effects.thaw(host)
             if record.power is Power.ON:
-                effects.thaw(host)
                 machine.turn_off(host, Power.OFF)
                 asked.append(InstanceKey(ACCOUNT, record.region, record.id))
+    pause, give_up = threading.Event(), time.monotonic() + patience_s
+    while left := [host for host in sandbox().hosts() if machine.is_alive(host)]:
+        if time.monotonic() > give_up:
+            raise GpudashError(f"Still running: {', '.join(host.id for host in left)}.", hint="Try again, or reset.")
+        for host in left:
+            with suppress(ValueError):
+                machine.look(host)  # pulls the plug of one that does not react
+        pause.wait(0.05)
     return asked
 
 
@@ -177,7 +186,9 @@ def set_fault(name: str, on: bool, host_id: str | None = None) -> FaultInfo:
         raise UsageError(f"There is no fault {name!r}.", hint=f"There are {', '.join(Fault)}.") from None
     whole = sandbox()
     if host_id is not None:
-        _check(whole, fault, host_id, on=on)
+        host_id = _one_host(whole, host_id)
+        if on and fault is Fault.SPOT_NOTICE and not records.read(whole.host(host_id)).spot:
+            raise UsageError(f"{host_id} is no spot instance; the cloud does not take it back.")
     switches.turn(whole, fault, on=on, host_id=host_id, since=iso(clock().now()) or "")
     for host in whole.hosts():
         with suppress(FileNotFoundError, ValueError):
@@ -185,14 +196,20 @@ def set_fault(name: str, on: bool, host_id: str | None = None) -> FaultInfo:
     return next(info for info in faults() if info.name == name)
 
 
-def _check(whole: Sandbox, fault: Fault, host_id: str, *, on: bool) -> None:
-    try:
-        record = records.read(whole.host(host_id))
-    except FileNotFoundError:
-        known = ", ".join(host.id for host in whole.hosts()) or "none"
-        raise NotFound(f"There is no sandbox host {host_id!r}.", hint=f"There are: {known}.") from None
-    if on and fault is Fault.SPOT_NOTICE and not record.spot:
-        raise UsageError(f"{host_id} is no spot instance; the cloud does not take it back.")
+def _one_host(whole: Sandbox, text: str) -> str:
+    """The id of the host that is meant: by id, beginning of an id, or name; ``sandbox:`` before it is allowed."""
+    wanted = text.removeprefix(f"{ACCOUNT}:")
+    names = {}
+    for host in whole.hosts():
+        with suppress(FileNotFoundError, ValueError):
+            names[host.id] = records.read(host).name
+    exact = [host_id for host_id, name in names.items() if wanted in (host_id, name)]
+    found = exact or [host_id for host_id in names if wanted and host_id.startswith(wanted)]
+    if len(found) != 1:
+        known = ", ".join(f"{host_id} ({name})" for host_id, name in names.items()) or "none"
+        problem = f"{text!r} fits several sandbox hosts." if found else f"There is no sandbox host {text!r}."
+        raise NotFound(problem, hint=f"There are: {known}.")
+    return found[0]
 
 
 def _gone(record: HostRecord) -> HostRecord:

@@ -21,7 +21,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from gpudash.providers.sandbox import effects, faults, keys, machine, processes
+from gpudash.providers.sandbox import effects, faults, keys, machine, processes, sysroot
 from gpudash.providers.sandbox import record as records
 from gpudash.providers.sandbox.bin_folder import furnish
 from gpudash.providers.sandbox.children import Children
@@ -50,6 +50,7 @@ class Host:
         self._folder = folder
         self._ports: dict[int, int] = {}
         self._hunting = threading.Event()
+        self._children = Children()
         self._bell, signal_writer = os.pipe()
         os.set_blocking(signal_writer, False)
         signal.set_wakeup_fd(signal_writer, warn_on_full_buffer=False)
@@ -82,15 +83,12 @@ class Host:
         self._ports = {22: _port(ssh_socket), service_port: _port(service_socket)}
         mapped = {str(inside): outside for inside, outside in self._ports.items()}
         write_private(folder.run / "ports.json", json.dumps(mapped).encode())
-        place = Place(
-            home=folder.home,
-            shell=_shell(),
-            environment=self._environment(record),
-            children=Children(),
-            ports=self._port_map,
-        )
+        _hide_real_gpus(folder.run / "lib")
+        place = Place(folder.home, _shell(), self._environment(record), self._children, self._port_map)
         self._ssh = SshServer(ssh_socket, folder.host_key, keys.public_half(folder.sandbox.client_key), place)
         self._ssh.is_cut = lambda: self._has(Fault.SSH_CUT)
+        services = {service_port: _port(service_socket)}
+        sysroot.build(folder.run / "sysroot", record, self._children.cpu_seconds, services, self._ssh.peers)
         InferenceServer(service_socket, record.name, record.warmup_s).start()
         threading.Thread(target=self._ssh.serve, name="accept", daemon=True).start()
         fingerprint = keys.fingerprint(folder.host_key)
@@ -116,6 +114,7 @@ class Host:
     def _end(self) -> None:
         began = time.monotonic()
         _PAUSE.wait(ANSWER_S)
+        self._children.close()
         processes.send(self._processes(), signal.SIGTERM)
         while self._processes() and time.monotonic() < began + GRACE_S:
             _PAUSE.wait(0.02)
@@ -128,7 +127,6 @@ class Host:
                     machine.erase(part)
             elif record.power is Power.OFF:
                 machine.erase(self._folder.run)
-                records.write(self._folder, replace(record, boots_swept=record.boots_seen))
         os._exit(0)  # threads that serve connections are not waited for
 
     def _processes(self) -> set[int]:
@@ -178,8 +176,19 @@ class Host:
             "GPUDASH_PORT_MAP": str(folder.run / "ports.json"),
             "GPUDASH_SPOT_NOTICE": str(folder.spot_notice),
             "GPUDASH_HOST_NAME": record.name,
+            "GPUDASH_SYSROOT": str(folder.run / "sysroot"),
+            "GPUDASH_BOOT_ID": f"{record.id}-{record.boots_seen}",
+            "LD_LIBRARY_PATH": os.pathsep.join(
+                filter(None, [str(folder.run / "lib"), os.environ.get("LD_LIBRARY_PATH")])
+            ),
             processes.MARK: str(folder.path),
         }
+
+
+def _hide_real_gpus(folder: Path) -> None:
+    """Let NVIDIA's library fail to load on the host, or a laptop's own card would be seen beside the rented ones."""
+    folder.mkdir(mode=0o700)
+    (folder / "libnvidia-ml.so.1").write_bytes(b"none here\n")
 
 
 def _listen(wanted: int | None) -> socket.socket:

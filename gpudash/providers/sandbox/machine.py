@@ -34,6 +34,8 @@ TOMBSTONE_S = 60.0
 FORCE_AFTER_S = 8.0
 """A host that has not ended by itself so long after it was asked is killed, as a cloud would pull the plug."""
 
+ERASE_TRIES = 3
+
 MAX_SPAWNS = 3
 """Processes begun for one boot before it counts as failed."""
 
@@ -149,13 +151,32 @@ def own_pid(host: HostDir) -> int | None:
 
 
 def erase(folder: Path) -> None:
-    """Delete a folder, whatever modes its files have."""
-    if not folder.exists():
-        return
-    for place, _, _ in os.walk(folder):
-        with contextlib.suppress(OSError):
-            os.chmod(place, stat.S_IRWXU)
-    shutil.rmtree(folder, ignore_errors=True)
+    """Delete a folder, whatever modes its files have.
+
+    Raises:
+        OSError: something in it cannot be deleted.
+    """
+    for attempt in range(ERASE_TRIES):
+        _open_up(folder)
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:
+            return
+        except OSError:  # somebody was just putting a file there
+            if attempt == ERASE_TRIES - 1:
+                raise
+            _PAUSE.wait(0.05)
+
+
+def _open_up(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        os.chmod(folder, stat.S_IRWXU)
+    for place, names, _ in os.walk(folder):
+        for name in names:
+            inner = Path(place, name)
+            if not inner.is_symlink():
+                with contextlib.suppress(OSError):  # if it matters, the deletion says so
+                    inner.chmod(stat.S_IRWXU)
 
 
 def _needs_care(record: HostRecord, alive: bool) -> bool:

@@ -166,15 +166,23 @@ def _sample(record: dict[str, Any], index: int, now: float) -> dict[str, Any]:
         "gpu_name": name,
         "gpu_uuid": uuid,
         "gpu_index": index,
+        "timestamp": time.strftime("%Y/%m/%d %H:%M:%S.000", time.localtime()),
     }
     return {
         "index": index,
+        "count": record["gpu_count"],
+        "bus_id": f"00000000:{index + 1:02X}:00.0",
+        "driver": DRIVER,
+        "timestamp": app["timestamp"],
+        "compute_mode": "Default",
+        "persistence": "Enabled",
         "name": name,
         "uuid": uuid,
         "util": util,
         "memory_util": round(util * 0.6),
         "memory_used": held + 4,
         "memory_total": total,
+        "memory_free": total - held - 4,
         "temperature": round(34 + (36 + 6 * wobble) * util / 100 + (6 if held else 0)),
         "power": round(limit * (0.11 + 0.84 * util / 100 + (0.08 if held else 0.0) + 0.02 * wobble), 2),
         "power_limit": float(limit),
@@ -245,23 +253,13 @@ def _csv(rows: list[dict[str, Any]], known: dict[str, tuple[str, str]], options:
             heads.append(f"{name} [{unit}]" if unit else name)
         out.write(", ".join(heads) + "\n")
     for row in rows:
-        out.write(", ".join(_cell(row, known[name], rows, options) for name in options["fields"]) + "\n")
+        out.write(", ".join(_cell(row, known[name], options) for name in options["fields"]) + "\n")
     return out.getvalue()
 
 
-def _cell(row: dict[str, Any], field: tuple[str, str], rows: list[dict[str, Any]], options: dict[str, Any]) -> str:
+def _cell(row: dict[str, Any], field: tuple[str, str], options: dict[str, Any]) -> str:
     key, unit = field
-    derived = {
-        "count": lambda: len(rows),
-        "bus_id": lambda: f"00000000:{row['index'] + 1:02X}:00.0",
-        "driver": lambda: DRIVER,
-        "timestamp": lambda: time.strftime("%Y/%m/%d %H:%M:%S.000", time.localtime()),
-        "memory_free": lambda: row["memory_total"] - row["memory_used"],
-        "compute_mode": lambda: "Default",
-        "persistence": lambda: "Enabled",
-        "none": lambda: "[N/A]",
-    }
-    value = derived[key]() if key in derived else row[key]
+    value = row.get(key, "[N/A]")
     text = f"{value:.2f}" if isinstance(value, float) else str(value)
     return f"{text} {unit}" if unit and "nounits" not in options["format"] else text
 
@@ -284,9 +282,9 @@ def _table(gpus: list[dict[str, Any]], now: float) -> str:
         memory = f"{gpu['memory_used']}MiB / {gpu['memory_total']}MiB"
         lines += [
             "| {:>3}  {:<26}{:>8} | {:<22} | {:>20} |".format(
-                gpu["index"], gpu["name"], "On", "00000000:{:02X}:00.0 Off".format(gpu["index"] + 1), "Off"
+                gpu["index"], gpu["name"], "On", gpu["bus_id"] + " Off", "Off"
             ),
-            "| {:>3}%  {:>3}C    {:<4} {:>21} | {:>22} | {:>7}%  {:>10} |".format(
+            "| {:>3}%  {:>3}C    {:<4} {:>20} | {:>22} | {:>7}%  {:>10} |".format(
                 gpu["fan"], gpu["temperature"], gpu["pstate"], cap, memory, gpu["util"], "Default"
             ),
             split,
@@ -297,7 +295,7 @@ def _table(gpus: list[dict[str, Any]], now: float) -> str:
     apps = [app for gpu in gpus for app in gpu["apps"]]
     for app in apps:
         lines.append(
-            "| {:>5} {:>9} {:>6}   {:<40}{:>21} |".format(
+            "| {:>5} {:>9} {:>6}   {:<40}{:>22} |".format(
                 app["gpu_index"], app["pid"], "C", app["name"], "{}MiB".format(app["used_memory"])
             )
         )

@@ -13,13 +13,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 MARK = "GPUDASH_SANDBOX_HOST"
 """Variable that every process of a host inherits; its value is the host's folder."""
 
 _PROC = Path("/proc")
+_TICKS = os.sysconf("SC_CLK_TCK")
 _PAUSE = threading.Event()
 
 
@@ -46,9 +47,19 @@ def of_host(folder: Path, pid: int | None = None) -> set[int]:
     return found - {os.getpid()}
 
 
-def descendants() -> set[int]:
-    """Every live process below this one."""
-    return of_host(Path("/nonexistent"), os.getpid())
+def cpu_seconds_below(pid: int) -> float:
+    """CPU time used so far by all live processes below that one; 0 where there is no /proc to ask."""
+    used: dict[int, float] = {}
+    children: dict[int, list[int]] = {}
+    for process, words in _linux_stats():
+        children.setdefault(int(words[1]), []).append(process)
+        used[process] = sum(map(int, words[11:15])) / _TICKS
+    todo, total = list(children.get(pid, ())), 0.0
+    while todo:
+        process = todo.pop()
+        total += used[process]
+        todo += children.get(process, ())
+    return total
 
 
 def send(pids: Iterable[int], number: signal.Signals) -> None:
@@ -70,9 +81,15 @@ def kill_all(find: Callable[[], set[int]], *, patience_s: float = 5.0) -> bool:
 
 
 def _linux_table(folder: Path) -> dict[int, tuple[int, bool]]:
-    """pid → (parent, carries the mark); zombies are left out, for nothing runs in them."""
+    """pid → (parent, carries the mark)."""
     mark = f"{MARK}={folder}".encode()
-    table = {}
+    return {process: (int(words[1]), _is_marked(process, mark)) for process, words in _linux_stats()}
+
+
+def _linux_stats() -> Iterator[tuple[int, list[bytes]]]:
+    """Each process with its ``stat`` from the state on; zombies are left out, for nothing runs in them."""
+    if not _PROC.is_dir():
+        return
     for entry in os.scandir(_PROC):
         if not entry.name.isdigit():
             continue
@@ -80,16 +97,14 @@ def _linux_table(folder: Path) -> dict[int, tuple[int, bool]]:
             stat = (_PROC / entry.name / "stat").read_bytes()
         except OSError:
             continue
-        state, parent = stat[stat.rindex(b")") + 2 :].split()[:2]
-        if state in (b"Z", b"X"):
-            continue
-        table[int(entry.name)] = (int(parent), _is_marked(entry.name, mark))
-    return table
+        words = stat[stat.rindex(b")") + 2 :].split()
+        if words[0] not in (b"Z", b"X"):
+            yield int(entry.name), words
 
 
-def _is_marked(pid: str, mark: bytes) -> bool:
+def _is_marked(pid: int, mark: bytes) -> bool:
     try:
-        environ = (_PROC / pid / "environ").read_bytes()
+        environ = (_PROC / str(pid) / "environ").read_bytes()
     except OSError:
         return False
     return any(item == mark or item.startswith(mark + b"/") for item in environ.split(b"\0"))

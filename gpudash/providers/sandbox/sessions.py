@@ -23,6 +23,8 @@ CHUNK = 65536
 CANNOT_RUN = 126
 """Exit status of a program that cannot be run."""
 END_OF_FILE = b"\x04"
+END_OF_FILE_REPEATS = 20
+"""A shell that is just setting up its terminal drops a ^D; so it is told more than once that nothing more will come."""
 HANG_UP_CHECK_S = 0.25
 
 
@@ -129,9 +131,11 @@ class Session:
             while data := _receive(self._channel):
                 if not _put(master, data):
                     return
-            if not self._channel.closed:
-                _put(master, END_OF_FILE)
+            repeats = END_OF_FILE_REPEATS
             while not child.ended(HANG_UP_CHECK_S):
+                if repeats and not self._channel.closed:
+                    repeats -= 1
+                    _put(master, END_OF_FILE)
                 if self._channel.closed:
                     with contextlib.suppress(ProcessLookupError):
                         os.killpg(child.process.pid, signal.SIGHUP)

@@ -68,6 +68,16 @@ class SshServer:
                 continue
             threading.Thread(target=self._serve_one, args=(connection,), name="ssh", daemon=True).start()
 
+    def peers(self) -> list[tuple[int, int]]:
+        """(local port, remote port) of every live connection."""
+        with self._lock:
+            live = list(self._live)
+        found = []
+        for connection in live:
+            with contextlib.suppress(OSError):
+                found.append((int(connection.getsockname()[1]), int(connection.getpeername()[1])))
+        return found
+
     def cut(self) -> None:
         """Drop every connection there is."""
         with self._lock:

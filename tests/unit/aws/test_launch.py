@@ -72,9 +72,11 @@ def test_image_follows_architecture_and_gpu(cloud: AwsCloud) -> None:
     cloud.provider.launch(cloud.order(instance_type="g5g.xlarge"))
     cloud.provider.launch(cloud.order(instance_type="t4g.micro"))
     cloud.provider.launch(cloud.order(instance_type="t3.micro"))
-    assert [call["Name"].split("/")[-1] if "linux-latest" in call["Name"] else call["Name"].split("/")[5] for call in asked] == [
-        "arm64", "al2023-ami-kernel-default-arm64", "al2023-ami-kernel-default-x86_64",
-    ]  # fmt: skip
+    assert [call["Name"].removeprefix("/aws/service/") for call in asked] == [
+        "deeplearning/ami/arm64/base-oss-nvidia-driver-gpu-amazon-linux-2023/latest/ami-id",
+        "ami-amazon-linux-latest/al2023-ami-kernel-default-arm64",
+        "ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64",
+    ]
 
 
 def test_key_is_uploaded_once(cloud: AwsCloud) -> None:

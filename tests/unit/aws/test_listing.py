@@ -232,38 +232,33 @@ def test_regions_answer_side_by_side() -> None:
 def test_regions_of_settings_are_all_there_are(cloud: AwsCloud) -> None:
     """Nobody is asked."""
     assert cloud.provider.regions() == (REGION,)
-    assert cloud.provider.discover_regions() == (REGION,)
     assert cloud.wire.calls == []
 
 
-def test_regions_are_discovered_in_the_first_lane_and_remembered() -> None:
-    """Until then the ones that every account has; a day later they are asked for again."""
+def test_regions_are_asked_for_once_a_day_and_remembered() -> None:
+    """By the next program too; those that every account has come first."""
     with aws_environment():
         moto_server.reset()
         clock = ManualClock(NOON)
         cloud = AwsCloud(clock, regions=())
-        told = {"Regions": [{"RegionName": "us-east-1"}, {"RegionName": "me-south-1"}]}
+        told = {"Regions": [{"RegionName": "me-south-1"}, {"RegionName": "us-east-1"}]}
         with cloud.wire.broken(lambda *_: (_ok(), told), "ec2:DescribeRegions"):
-            assert cloud.provider.regions() == DEFAULT_REGIONS
-            cloud.provider.list_instances("us-west-2")
-            assert cloud.wire.count("ec2:DescribeRegions") == 0
-            cloud.provider.list_instances("us-east-1")
-            cloud.provider.list_instances("us-east-1")
+            assert cloud.provider.regions() == cloud.provider.regions() == cloud.again().regions()
+            assert cloud.provider.regions() == ("us-east-1", "me-south-1")
             assert cloud.wire.count("ec2:DescribeRegions") == 1
-            assert cloud.provider.regions() == cloud.again().regions() == ("us-east-1", "me-south-1")
             clock.advance(90_000)
-            cloud.provider.list_instances("us-east-1")
+            cloud.provider.regions()
             assert cloud.wire.count("ec2:DescribeRegions") == 2
 
 
 def test_regions_that_may_not_be_asked_for_are_those_of_everybody() -> None:
-    """No fault of the listing."""
+    """No fault, and not asked for again at once."""
     with aws_environment():
         moto_server.reset()
         cloud = AwsCloud(ManualClock(NOON), regions=())
         with cloud.wire.broken(says("UnauthorizedOperation", status=403), "ec2:DescribeRegions"):
-            assert cloud.provider.list_instances("us-east-1").complete
-        assert cloud.provider.regions() == DEFAULT_REGIONS
+            assert cloud.provider.regions() == cloud.provider.regions() == DEFAULT_REGIONS
+        assert cloud.wire.count("ec2:DescribeRegions") == 1
 
 
 def _ok() -> Any:

@@ -1,0 +1,281 @@
+"""Launches: from an offer to an armed guard, or to the proof that nothing was launched. Never sent twice.
+
+    intended ──(price, then sent_at on disk)──> sent ──> accepted ──> booting ──> ssh ──> statusd ──> armed = proved
+                                                 └─ no answer: ambiguous ── found by token ──┘
+                                                                └── absent from two good listings: failed
+
+A launch that was killed before `sent_at` was on disk never left; one killed later is looked for by its token.
+"""
+
+from __future__ import annotations
+
+import getpass
+import secrets
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from gpudash.errors import (
+    Ambiguous,
+    GpudashError,
+    HostError,
+    LinkDown,
+    NeedsUser,
+    NoCapacity,
+    ProviderError,
+    Refused,
+)
+from gpudash.fleet import permissions, steps
+from gpudash.fleet.desk import SENT_AT, Desk, count, with_params
+from gpudash.fleet.guarding import arm, config_of
+from gpudash.fleet.limits import default_policy
+from gpudash.fleet.outcome import ERROR
+from gpudash.fleet.pace import backoff_s
+from gpudash.fleet.record import Record, is_reachable
+from gpudash.ledger import codec
+from gpudash.model.capability import Verb
+from gpudash.model.instance import InstanceKey
+from gpudash.model.money import Price
+from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
+from gpudash.model.operation import Operation, Stage
+from gpudash.model.policy import EndAction
+
+ORDER = "order"
+TRIES = "tries"
+PRICE_FRESH_S = 60.0
+"""A price seen longer ago than this is looked up again before anything is asked for."""
+LINK_PATIENCE_S = 8.0
+"""How long one step waits for SSH; the link itself goes on trying between steps."""
+AGAIN_FIRST_S, AGAIN_MOST_S = 1.0, 30.0
+"""Waits between attempts to reach a new instance or to arm its guard."""
+WAIT_FOR_PERSON_S = 15.0
+
+
+def plan(
+    desk: Desk,
+    offer: Offer,
+    *,
+    name: str | None = None,
+    lease: timedelta | None = None,
+    idle_timeout: timedelta | None = None,
+    idle_action: EndAction | None = None,
+    max_price: Decimal | None = None,
+    service_port: int | None = None,
+    health_path: str | None = None,
+    recipe: str | None = None,
+    options: dict[str, str] | None = None,
+) -> LaunchOrder:
+    """A complete order: what was asked for, else the defaults.
+
+    Raises:
+        UsageError: a lease longer than the longest one allowed.
+    """
+    token = secrets.token_hex(8)
+    defaults = desk.config.defaults
+    limits = default_policy(desk, offer.account, lease=lease, idle_timeout=idle_timeout, idle_action=idle_action)
+    return LaunchOrder(
+        token=token,
+        account=offer.account,
+        region=offer.region,
+        instance_type=offer.instance_type,
+        name=name or f"{_plain(offer.gpu)}-{token[:4]}",
+        spot=offer.spot,
+        policy=limits,
+        offer=offer,
+        max_price=max_price,
+        service_port=service_port or defaults.service_port,
+        health_path=health_path or defaults.health_path,
+        recipe=recipe,
+        options={"owner": _owner()} | (options or {}),
+    )
+
+
+def intend(desk: Desk, order: LaunchOrder) -> Operation:
+    """Check, then write the intent with the whole order.
+
+    Raises:
+        Refused: read-only, or above a price cap.
+    """
+    permissions.check(desk, Verb.LAUNCH, order.account)
+    if order.offer is not None:
+        permissions.check_price(desk, order.offer.price, order.max_price)
+    text = f"asked for {order.instance_type} in {order.region}, named {order.name}"
+    return desk.begin(
+        Verb.LAUNCH,
+        (order.account, order.region),
+        text,
+        name=order.name,
+        token=order.token,
+        steps=steps.begin(steps.LAUNCH),
+        params={ORDER: codec.pack(order)},
+    )
+
+
+def order_of(operation: Operation) -> LaunchOrder:
+    """The order that an intent carries."""
+    return codec.unpack(LaunchOrder, operation.params[ORDER])
+
+
+def advance(desk: Desk, operation: Operation) -> Operation:
+    """The next thing a launch waits for."""
+    if operation.stage is Stage.INTENDED:
+        if SENT_AT in operation.params:
+            return desk.save(operation, stage=Stage.AMBIGUOUS, detail="interrupted; looking for it by its token")
+        if operation.id not in desk.fresh:
+            return _fail(desk, operation, "interrupted before anything was asked for; nothing was launched")
+        return _send(desk, operation)
+    if operation.stage is Stage.ACCEPTED and operation.key is not None:
+        return _bring_up(desk, operation, operation.key)
+    return operation
+
+
+# -- asking -----------------------------------------------------------------------------------------------------------
+
+
+def _send(desk: Desk, operation: Operation) -> Operation:
+    order = order_of(operation)
+    try:
+        price = _check_price(desk, order)
+    except GpudashError as exc:
+        return _fail(desk, operation, str(exc), type(exc).__name__)
+    told = f"{price.usd_per_hour:f} $/h" if price is not None else "not known"
+    progress = steps.done(operation.steps, "price", told, desk.clock.now())
+    operation = desk.save(
+        operation, steps=progress, attempts=1, params=with_params(operation, **{SENT_AT: desk.clock.now()})
+    )
+    began = desk.clock.monotonic()
+    try:
+        key = desk.accounts[order.account].launch(order)
+    except Ambiguous as exc:
+        return desk.save(operation, stage=Stage.AMBIGUOUS, detail=str(exc))
+    except (ProviderError, Refused) as exc:
+        return _fail(desk, operation, str(exc), type(exc).__name__)
+    except Exception as exc:  # whatever an SDK lets slip, the request may have gone out
+        return desk.save(operation, stage=Stage.AMBIGUOUS, detail=f"no clear answer: {exc!r}")
+    progress = steps.done(operation.steps, "asked", f"{desk.clock.monotonic() - began:.1f} s", desk.clock.now())
+    changes = {"stage": Stage.ACCEPTED, "key": key, "region": key.region, "steps": progress, "detail": ""}
+    operation = desk.save(operation, reopen=True, **changes)
+    _take_charge(desk, key, order)
+    return operation
+
+
+def _check_price(desk: Desk, order: LaunchOrder) -> Price | None:
+    """The price as of now, looked up again where the one shown is old. Refused where it rose above what was agreed."""
+    offer = order.offer
+    if offer is not None and desk.clock.now() - offer.as_of <= desk.pace.span(PRICE_FRESH_S):
+        return offer.price
+    wanted = OfferFilter(instance_type=order.instance_type, region=order.region, account=order.account, spot=order.spot)
+    listing = desk.accounts[order.account].list_offers(wanted)
+    current = next((item for item in listing.items if wanted.accepts(item)), None)
+    if current is None:
+        if listing.complete:
+            raise NoCapacity(f"{order.instance_type} is not offered in {order.region} any more.")
+        return offer.price if offer else None
+    permissions.check_price(desk, current.price, order.max_price)
+    shown = offer.price if offer else None
+    if order.max_price is None and shown is not None and current.price is not None and _is_dearer(current.price, shown):
+        text = f"Its price rose from {shown.usd_per_hour} to {current.price.usd_per_hour} $/h."
+        raise Refused(text, hint="Confirm it anew.")
+    return current.price
+
+
+def _is_dearer(price: Price, than: Price) -> bool:
+    return price.usd_per_hour > than.usd_per_hour
+
+
+def _take_charge(desk: Desk, key: InstanceKey, order: LaunchOrder) -> None:
+    """The instance is ours, with its limits, as soon as its id is known."""
+    desk.ledger.adopt(key)
+    desk.ledger.set_policy(key, order.policy)
+
+
+# -- bringing up ------------------------------------------------------------------------------------------------------
+
+
+def _bring_up(desk: Desk, operation: Operation, key: InstanceKey) -> Operation:
+    order = order_of(operation)
+    _take_charge(desk, key, order)
+    record = desk.record(key)
+    if record is None or not is_reachable(record):
+        state = record.instance.provider_state if record else "not listed yet"
+        return _wait(desk, operation, "booting", state, AGAIN_FIRST_S)
+    if not steps.is_done(operation.steps, "booting"):
+        operation = desk.save(operation, steps=steps.done(operation.steps, "booting", "", desk.clock.now()))
+    try:
+        return _arm(desk, operation, record, order)
+    except NeedsUser as exc:
+        return _wait(desk, operation, "ssh", str(exc), WAIT_FOR_PERSON_S)
+    except LinkDown as exc:
+        return _wait(desk, operation, "ssh", exc.text, _next_wait(operation))
+    except (HostError, ProviderError, Refused) as exc:
+        return _wait(desk, operation, "statusd", str(exc), _next_wait(operation))
+
+
+def _arm(desk: Desk, operation: Operation, record: Record, order: LaunchOrder) -> Operation:
+    link = desk.hosts().link(record.instance)
+    link.wait_up(LINK_PATIENCE_S)
+    operation = desk.save(operation, steps=steps.done(operation.steps, "ssh", "", desk.clock.now()))
+    armed = arm(desk, record, order.policy, config_of(desk, record, service_port=order.service_port))
+    progress = steps.done(operation.steps, "statusd", armed.version, desk.clock.now())
+    operation = desk.save(operation, steps=progress)
+    if armed.problem is not None:
+        return _wait(desk, operation, "armed", armed.problem, _next_wait(operation))
+    return desk.save(
+        operation,
+        stage=Stage.PROVED,
+        steps=steps.all_done(operation.steps, desk.clock.now()),
+        detail=armed.detail,
+        next_try_at=None,
+    )
+
+
+def _wait(desk: Desk, operation: Operation, step: str, detail: str, seconds: float) -> Operation:
+    """Try again a little later; how often that happened decides how much later."""
+    return desk.save(
+        operation,
+        steps=steps.at(operation.steps, step, detail),
+        detail=detail,
+        next_try_at=desk.pace.after(seconds),
+        params=with_params(operation, **{TRIES: count(operation, TRIES) + (step != "booting")}),
+    )
+
+
+def _next_wait(operation: Operation) -> float:
+    return backoff_s(count(operation, TRIES) + 1, first_s=AGAIN_FIRST_S, most_s=AGAIN_MOST_S)
+
+
+def _fail(desk: Desk, operation: Operation, detail: str, error: str | None = None) -> Operation:
+    return desk.save(
+        operation,
+        stage=Stage.FAILED,
+        detail=detail,
+        steps=steps.failed(operation.steps, detail),
+        next_try_at=None,
+        params=with_params(operation, **{ERROR: error}),
+    )
+
+
+def reopened(operation: Operation, key: InstanceKey) -> Operation:
+    """A launch that was given up appeared after all: it goes on, so that nothing runs unguarded."""
+    params: dict[str, Any] = with_params(operation, **{ERROR: None, "seen": True, "absent_since": None})
+    return replace(
+        operation,
+        stage=Stage.ACCEPTED,
+        key=key,
+        region=key.region,
+        detail="it appeared after all",
+        steps=steps.at(operation.steps, "booting", "it appeared after all"),
+        params=params,
+    )
+
+
+def _plain(gpu: str) -> str:
+    return "".join(letter for letter in gpu.lower().replace(" ", "-") if letter.isalnum() or letter == "-") or "gpu"
+
+
+def _owner() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return "unknown"

@@ -1,0 +1,3140 @@
+"""statusd: the on-host status daemon. It ends the host it runs on at its lease or when idle, and says so beforehand.
+
+It is the ONE file that `gpudash push` copies to a host, so it imports nothing but the standard library, runs on Python
+3.8 and later, needs no root, and keeps working when the dashboard, the network and the disk do not.
+
+    host files        samplers (one thread each)          clock (boot time, not the wall)
+    config.json           host: cpu net disk conn ssh            |
+    token, activity       gpu: NVML or nvidia-smi                |
+        |                 files: watched folders                 |
+        v                        v                               v
+    Scribe ----------------->  Core: policy, idle and parked clocks, warnings, alarms, the plan  ---> Ender: hook,
+    the only writer of         one lock; decides in the main thread; never waits for a disk           end command,
+    state.json and the log       ^                                                                    retry, ladder
+                                 |
+                          Web: /health /status /activity /extend /shutdown /metrics / on 127.0.0.1
+
+Rules everything here follows: a deadline is absolute and never lost; an unknown signal holds the host awake and raises
+an alarm; nothing that may hang (a disk, a GPU tool, a client) is waited for by the thread that enforces.
+Modules such as http.server, hashlib, argparse and shutil are left out on purpose: they would double the memory it uses.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import ctypes
+import errno
+import fcntl
+import json
+import marshal
+import os
+import select
+import signal
+import socket
+import stat
+import struct
+import subprocess
+import sys
+import threading
+import time
+from _operator import _compare_digest
+from datetime import datetime, timezone
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import CodeType
+    from typing import Any
+
+    Json = dict[str, Any]
+
+VERSION = "0.1.0"
+SCHEMA = 1
+STATE_EVERY_S = 60.0  # the state file is at most this old, in real seconds, even when nothing happens
+EVENTS_KEPT = 50
+EXTEND_KEYS_KEPT = 200
+WARN_MINUTES = (15, 5, 1)
+BOOT_GRACE_S = 300.0  # a lease that ran out while the host was off leaves this long after the boot, once per deadline
+HOLD_LIMIT_S = 86400.0  # how long one declared activity may hold a host that has no deadline at all
+END_TIMEOUT_S = 60.0  # an end command may take this long, and the host this long to disappear after it
+RUNG_TRIES = 2  # attempts of one end command before the next one of the ladder is tried
+DESTROY_AFTER_S = 900.0  # a deadline whose milder command has failed for so long may use terminate
+BODY_LIMIT = 65536
+HEAD_LIMIT = 16384
+CONNECTION_LIMIT = 64
+SESSION_LIMIT = 32
+SESSION_S = 12 * 3600.0
+LINK_S = 60.0
+LOG_LIMIT = 262144
+WALK_LIMIT = 5000
+WALK_S = 2.0
+SYSROOT = os.environ.get("GPUDASH_SYSROOT", "")  # prefix of /proc and /sys; tests put made-up machines there
+
+
+# ---- small things ----------------------------------------------------------------------------------------------------
+
+
+def utc(epoch: float | None) -> str | None:
+    """A moment as `2026-01-02T03:04:05Z`; unknown stays None."""
+    if epoch is None:
+        return None
+    return datetime.fromtimestamp(int(epoch), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_time(text: object) -> float:
+    """The epoch seconds of an absolute time with its zone; ValueError for anything else."""
+    if not isinstance(text, str):
+        raise ValueError("not a text")
+    moment = datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith(("Z", "z")) else text)
+    if moment.tzinfo is None:
+        raise ValueError("no time zone")
+    return moment.timestamp()
+
+
+def whole(seconds: float | None) -> int | None:
+    """A duration as whole seconds that never read as below zero."""
+    return None if seconds is None else max(0, int(seconds))
+
+
+def spoken(seconds: float) -> str:
+    """A duration as a person says it: 45 s, 12 min, 3 h 20 min, 2 d 4 h."""
+    left = max(0, int(seconds))
+    if left < 120:
+        return f"{left} s"
+    minutes, hours, days = left // 60, left // 3600, left // 86400
+    if hours < 1:
+        return f"{minutes} min"
+    if days < 1:
+        return f"{hours} h {minutes % 60} min" if minutes % 60 else f"{hours} h"
+    return f"{days} d {hours % 24} h" if hours % 24 else f"{days} d"
+
+
+def amount(value: float) -> str:
+    """A number without a tail of zeros: 98, 0.4."""
+    return f"{value:.0f}" if abs(value) >= 10 or value == int(value) else f"{value:.1f}"
+
+
+def byte_rate(value: float) -> str:
+    """A rate of bytes with its unit: 4 kB/s."""
+    for unit in ("B/s", "kB/s", "MB/s"):
+        if value < 1000:
+            return f"{amount(value)} {unit}"
+        value /= 1000
+    return f"{amount(value)} GB/s"
+
+
+def is_number(value: object) -> bool:
+    """True for a finite int or float; a JSON true is not a number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e15
+
+
+def read_text(path: str) -> str:
+    """The text of a file below the system root (see SYSROOT)."""
+    with open(SYSROOT + path, encoding="utf-8", errors="replace") as file:
+        return file.read()
+
+
+def find_program(name: str) -> str | None:
+    """The first executable of that name on PATH."""
+    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        path = os.path.join(folder or ".", name)
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return None
+
+
+def write_atomic(path: str, content: bytes) -> None:
+    """Replace a file so that a crash or a full disk leaves the old one or the new one, never a part."""
+    temporary = path + ".tmp"
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            view = memoryview(content)
+            while view:
+                view = view[os.write(fd, view) :]
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.replace(temporary, path)
+    except OSError:
+        remove(temporary)
+        raise
+    folder = os.open(os.path.dirname(path), os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def remove(path: str) -> None:
+    """Delete a file that may not be there."""
+    try:
+        os.unlink(path)
+    except OSError:
+        return
+
+
+def own_build() -> str:
+    """The first 12 hex digits of the SHA-256 of this file: which build this is."""
+    try:  # the small C modules, because hashlib maps all of OpenSSL (3 MB) for one digest
+        from _sha2 import sha256
+    except ImportError:
+        try:
+            from _sha256 import sha256
+        except ImportError:
+            from hashlib import sha256
+    with open(os.path.realpath(__file__), "rb") as file:
+        return str(sha256(file.read()).hexdigest()[:12])
+
+
+class Problem(Exception):
+    """Something a person has to hear, with the exit code that goes with it."""
+
+    def __init__(self, text: str, code: int = 1) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Refusal(Exception):
+    """A request that is answered with a 4xx and a JSON document that names what is wrong."""
+
+    def __init__(self, status: int, text: str, **more: object) -> None:
+        super().__init__(text)
+        self.status = status
+        self.document: Json = {"error": text}
+        self.document.update(more)
+
+
+# ---- configuration: one table makes defaults, checks and messages ----------------------------------------------------
+
+ACTIONS = ("stop", "hibernate", "terminate")
+
+
+def _kind(claim: str, test: Callable[[Any], bool]) -> tuple[str, Callable[[Any], bool]]:
+    return claim, test
+
+
+def _is_time(value: Any) -> bool:
+    try:
+        parse_time(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_port(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 65536
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) and item for item in value)
+
+
+KINDS = {
+    "schema": _kind("the number 1 (this statusd knows no other)", lambda v: v == 1 and not isinstance(v, bool)),
+    "name": _kind("a text that is not empty", lambda v: isinstance(v, str) and bool(v)),
+    "text": _kind("a text", lambda v: isinstance(v, str)),
+    "flag": _kind("true or false", lambda v: isinstance(v, bool)),
+    "time": _kind("an absolute time with its zone", _is_time),
+    "seconds": _kind("a number of seconds above 0", lambda v: is_number(v) and v > 0),
+    "interval": _kind("a number of seconds from 0.05 to 300", lambda v: is_number(v) and 0.05 <= v <= 300),
+    "hook": _kind("a number of seconds from 1 to 3600", lambda v: is_number(v) and 1 <= v <= 3600),
+    "level": _kind("a number of at least 0", lambda v: is_number(v) and v >= 0),
+    "count": _kind("a whole number of at least 0", _is_count),
+    "port": _kind("a port number from 1 to 65535", _is_port),
+    "ports": _kind("a list of port numbers", lambda v: isinstance(v, list) and all(map(_is_port, v))),
+    "texts": _kind("a list of texts", _is_texts),
+    "argv": _kind("a list: program and arguments", lambda v: _is_texts(v) and bool(v)),
+    "action": _kind("one of stop, hibernate, terminate", lambda v: v in ACTIONS),
+    "lease": _kind("one of terminate, stop, hibernate", lambda v: v in ACTIONS),
+    "method": _kind('"command" or "none"', lambda v: v in ("command", "none")),
+}
+
+REQUIRED = object()
+
+# field: kind, default (None also allows null), example for the message. A nested table is a section.
+FIELDS: Json = {
+    "schema": ("schema", REQUIRED, 1),
+    "instance": {
+        "account": ("name", REQUIRED, "work"),
+        "region": ("text", "", "us-west-1"),
+        "id": ("name", REQUIRED, "i-0c1f"),
+        "name": ("text", "", "train-llama"),
+    },
+    "provider": ("text", "", "sandbox"),
+    "policy": {
+        "lease_deadline": ("time", None, "2026-01-02T03:04:05Z"),
+        "hard_deadline": ("time", None, "2026-01-02T09:00:00Z"),
+        "idle_timeout_s": ("seconds", None, 1800),
+        "idle_action": ("action", "stop", "stop"),
+        "lease_action": ("lease", "terminate", "terminate"),
+        "parked_timeout_s": ("seconds", None, 3600),
+        "revision": ("count", 0, 1),
+    },
+    "end": {
+        "method": ("method", "none", "command"),
+        "stop": ("argv", None, ["systemctl", "poweroff"]),
+        "hibernate": ("argv", None, ["systemctl", "hibernate"]),
+        "terminate": ("argv", None, ["/opt/end", "--terminate"]),
+        "poweroff": ("argv", None, ["sudo", "-n", "poweroff"]),
+    },
+    "service_ports": ("ports", [], [8000]),
+    "ssh_port": ("port", 22, 22),
+    "watch_paths": ("texts", [], ["~/work"]),
+    "ignore_signals": ("texts", [], ["cpu", "net"]),
+    "gpus": ("count", None, 0),
+    "thresholds": {
+        "gpu_pct": ("level", 5, 5),
+        "gpu_mem_mib": ("level", 1024, 1024),
+        "cpu_pct": ("level", None, 10),
+        "net_bytes_s": ("level", 100000, 100000),
+        "disk_bytes_s": ("level", 1000000, 1000000),
+    },
+    "sample_interval_s": ("interval", 5, 5),
+    "gpu_window_s": ("seconds", 60, 60),
+    "hook_timeout_s": ("hook", 60, 60),
+    "port": ("port", 8080, 8080),
+    "wall": ("flag", True, True),
+}
+
+SIGNALS = ("gpu", "gpu_mem", "cpu", "net", "disk", "conn", "ssh", "files", "declared")
+
+
+def check_section(given: object, fields: Json, where: str, errors: list[str], unknown: list[str]) -> Json:
+    """One section with its defaults filled in; what is wrong or unknown is added to the two lists."""
+    if not isinstance(given, dict):
+        errors.append("{} must be a JSON object; it is {}".format(where.rstrip(".") or "the file", json.dumps(given)))
+        given = {}
+    unknown.extend(where + key for key in given if key not in fields)
+    section: Json = {}
+    for key, rule in fields.items():
+        if isinstance(rule, dict):
+            section[key] = check_section(given.get(key, {}), rule, where + key + ".", errors, unknown)
+            continue
+        kind, default, example = rule
+        value = given.get(key, default)
+        claim, is_right = KINDS[kind]
+        if value is REQUIRED:
+            errors.append(f"{where + key} is missing: {claim}, for example {json.dumps(example)}")
+        elif not (value is None and default is None) and not is_right(value):
+            text = "%s must be %s, for example %s; it is %s"
+            errors.append(text % (where + key, claim, json.dumps(example), json.dumps(value)))
+        section[key] = value
+    return section
+
+
+def check_config(given: object) -> tuple[Json, list[str]]:
+    """A whole configuration with defaults, and its unknown keys; Problem lists everything that is wrong."""
+    errors: list[str] = []
+    unknown: list[str] = []
+    config = check_section(given, FIELDS, "", errors, unknown)
+    if errors:
+        raise Problem("\n".join("config.json: " + error for error in errors))
+    for name in config["ignore_signals"]:
+        if name not in SIGNALS:
+            errors.append("ignore_signals names {}; the signals are {}".format(json.dumps(name), ", ".join(SIGNALS)))
+    end = config["end"]
+    if end["method"] == "command" and not any(end[action] for action in ACTIONS):
+        errors.append('end.method is "command" but no command stands beside it, for example "stop": ["poweroff"]')
+    if errors:
+        raise Problem("\n".join("config.json: " + error for error in errors))
+    return config, unknown
+
+
+def load_config(path: str) -> tuple[Json, list[str]]:
+    """Read and check config.json; every way it can be bad becomes one clear Problem."""
+    try:
+        with open(path, "rb") as file:
+            given = json.loads(file.read().decode("utf-8"))
+    except FileNotFoundError:
+        raise Problem(f"{path} is missing; `gpudash push` writes it") from None
+    except OSError as exc:
+        raise Problem(f"{path} cannot be read: {exc.strerror}") from None
+    except ValueError as exc:
+        raise Problem(f"{path} is not JSON: {exc}") from None
+    return check_config(given)
+
+
+def instance_key(config: Json) -> str:
+    """The identity a state file belongs to; a cloned disk brings another host's state along."""
+    instance = config["instance"]
+    return "|".join((instance["account"], instance["region"], instance["id"]))
+
+
+# ---- clock -----------------------------------------------------------------------------------------------------------
+
+
+def boot_seconds() -> float:
+    """Seconds on a clock that no one can set and that also counts suspended time."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def kernel_boot_id() -> str:
+    """What the kernel calls this boot."""
+    with contextlib.suppress(OSError):
+        return read_text("/proc/sys/kernel/random/boot_id").strip()
+    try:
+        asked = subprocess.run(
+            ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=5
+        )
+        return asked.stdout.decode().strip() or "unknown"
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def run_identity(boot_id: str) -> str:
+    """Which start of this host it is: a restarted container keeps the kernel's boot id but gets a new first process."""
+    try:
+        first = read_text("/proc/1/stat").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        first = ""
+    return "|".join((boot_id, first, os.environ.get("GPUDASH_BOOT_ID", "")))
+
+
+def kernel_synchronised() -> bool:
+    """Whether the kernel says that NTP disciplines the wall clock; False where it cannot say."""
+    try:
+        return bool(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512)) in (0, 1, 2, 3, 4))
+    except (AttributeError, OSError):
+        return False
+
+
+class Clock:
+    """The time that policies use: the wall clock read once, then carried on by the boot clock.
+
+    A wall clock that jumps later changes nothing but an alarm, with two exceptions. Steps that add up to at most
+    TOLERANCE_S an hour are followed (NTP corrections, leap seconds). And a clock first read before NTP had set it
+    follows the wall once the kernel says that it is synchronised.
+    After a reboot the time is the later of the wall clock and the last moment seen, so no deadline is stretched.
+    GPUDASH_CLOCK_FILE maps this trusted time to a virtual one; that mapping may be rewritten at any time.
+    """
+
+    TOLERANCE_S = 30.0
+
+    def __init__(self, saved: Json, boot_id: str) -> None:
+        self.boot_id = boot_id
+        self.speed = 1.0
+        self._path = os.environ.get("GPUDASH_CLOCK_FILE")
+        self._stamp: tuple[int, ...] = ()
+        self._real0 = self._virtual0 = self._offset = 0.0
+        self._synced_told: bool | None = None
+        self._followed: list[tuple[float, float]] = []
+        self._read_file()
+        boot, last_seen = boot_seconds(), float(saved.get("last_seen") or 0)
+        if saved.get("boot_id") == boot_id and 0 <= float(saved.get("boot", -1)) <= boot:
+            self._wall0, self._boot0, self.synced = float(saved["wall"]), float(saved["boot"]), bool(saved.get("synced"))
+        else:
+            self._wall0, self._boot0, self.synced = max(self.wall(), last_seen), boot, self._is_synchronised()
+
+    def saved(self) -> Json:
+        """What the state file keeps of this clock."""
+        return {
+            "boot_id": self.boot_id, "wall": self._wall0, "boot": self._boot0, "synced": self.synced,
+            "last_seen": self.trusted(),
+        }  # fmt: skip
+
+    def wall(self) -> float:
+        """What the wall clock says, right or wrong."""
+        return time.time() + self._offset
+
+    def trusted(self) -> float:
+        """Real UTC as this daemon believes it."""
+        return self._wall0 + boot_seconds() - self._boot0
+
+    def now(self) -> float:
+        """The time that leases, idle clocks and warnings use."""
+        self._read_file()
+        if self._path is None or not self._stamp:
+            return self.trusted()
+        return self._virtual0 + (self.trusted() - self._real0) * self.speed
+
+    def wall_jump(self) -> tuple[str, str]:
+        """Compare wall and trusted time: (what was followed, what is refused), empty when they agree."""
+        gap = self.wall() - self.trusted()
+        if abs(gap) < 0.25:
+            return "", ""
+        boot = boot_seconds()
+        self._followed = [(at, step) for at, step in self._followed if boot - at < 3600]
+        if abs(gap) + sum(step for _, step in self._followed) <= self.TOLERANCE_S:
+            self._followed.append((boot, abs(gap)))
+            self._wall0 += gap
+            return "", ""
+        if not self.synced and self._is_synchronised():
+            self._wall0, self.synced = self._wall0 + gap, True
+            return f"the clock was set by NTP after the start; time moved by {gap:+.0f} s", ""
+        text = "the wall clock is %+.0f s off the time counted since boot; deadlines follow the counted time, now %s"
+        return "", text % (gap, utc(self.trusted()))
+
+    def _is_synchronised(self) -> bool:
+        return kernel_synchronised() if self._synced_told is None else self._synced_told
+
+    def _read_file(self) -> None:
+        if self._path is None:
+            return
+        try:
+            found = os.stat(self._path)
+            stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
+            if stamp == self._stamp:
+                return
+            with open(self._path, "rb") as file:
+                given = json.loads(file.read().decode("utf-8"))
+            speed = float(given["speed"])
+            self._real0, self._virtual0 = float(given["real0"]), float(given["virtual0"])
+            self.speed = max(0.0, speed)
+            self._offset = float(given.get("wall_offset_s") or 0)
+            told = given.get("synced")
+            self._synced_told = told if isinstance(told, bool) else None
+            self._stamp = stamp
+        except (OSError, ValueError, KeyError, TypeError):
+            return  # half written or gone: the last mapping goes on, and the next look finds the new one
+
+
+# ---- sensors: what each signal reads ---------------------------------------------------------------------------------
+
+
+class Reading:
+    """One signal at one moment. `pending` marks a first look that cannot know a difference yet."""
+
+    __slots__ = ("at", "detail", "name", "pending", "period", "text", "threshold", "unit", "value", "verdict")
+
+    def __init__(
+        self, name: str, verdict: str, value: float | None = None, unit: str = "", threshold: float | None = None,
+        detail: str = "", text: str = "", pending: bool = False,
+    ) -> None:  # fmt: skip
+        self.name, self.verdict, self.value, self.unit = name, verdict, value, unit
+        self.threshold, self.detail, self.text, self.pending = threshold, detail, text, pending
+        self.at = boot_seconds()
+        self.period = 5.0
+
+
+def unknown(name: str, detail: str) -> Reading:
+    """A reading that says why nothing is known."""
+    return Reading(name, "unknown", detail=detail)
+
+
+def pending(name: str) -> Reading:
+    """A reading of a sensor that has only looked once."""
+    return Reading(name, "unknown", detail="first sample pending", pending=True)
+
+
+class Differences:
+    """Turns counters (a table of totals) into a rate; a counter that restarts or appears adds nothing at first."""
+
+    def __init__(self) -> None:
+        self._at = 0.0
+        self._totals: dict[str, float] = {}
+        self._source = ""
+
+    def rate(self, totals: dict[str, float], source: str = "") -> float | None:
+        """Units per second since the last call; None at the first, or when the source of the counters changed."""
+        at, earlier, old = boot_seconds(), self._at, self._totals
+        is_first = earlier == 0 or source != self._source
+        self._at, self._totals, self._source = at, totals, source
+        if is_first or at <= earlier:
+            return None
+        grown = sum(max(0.0, total - old[key]) for key, total in totals.items() if key in old)
+        return grown / (at - earlier)
+
+
+def in_container() -> bool:
+    """Whether /proc/stat and meminfo speak of a bigger machine than ours."""
+    if any(os.path.exists(SYSROOT + path) for path in ("/.dockerenv", "/run/.containerenv")):
+        return True
+    if os.path.exists(SYSROOT + "/sys/fs/cgroup/cgroup.type"):  # the true root of cgroup v2 has no such file
+        return True
+    try:
+        first = read_text("/proc/1/cgroup")
+    except OSError:
+        return False
+    return any(mark in first for mark in ("docker", "kubepods", "containerd", "lxc", "libpod"))
+
+
+def cgroup_file(*paths: str) -> str | None:
+    """The text of the first of these cgroup files that exists."""
+    for path in paths:
+        try:
+            return read_text("/sys/fs/cgroup/" + path)
+        except OSError:
+            continue
+    return None
+
+
+def cpu_count() -> float:
+    """The cores this host may use: the container's quota, else what the scheduler allows."""
+    quota = (cgroup_file("cpu.max") or "").split()
+    if len(quota) == 2 and quota[0].isdigit():
+        return int(quota[0]) / int(quota[1])
+    old_quota = cgroup_file("cpu/cpu.cfs_quota_us", "cpu,cpuacct/cpu.cfs_quota_us")
+    old_period = cgroup_file("cpu/cpu.cfs_period_us", "cpu,cpuacct/cpu.cfs_period_us")
+    if old_quota and old_period and int(old_quota) > 0:
+        return int(old_quota) / int(old_period)
+    if hasattr(os, "sched_getaffinity"):
+        return float(len(os.sched_getaffinity(0)))
+    return float(os.cpu_count() or 1)
+
+
+def container_cpu_seconds() -> float | None:
+    """CPU time this container has used, from cgroup v2 or v1."""
+    new = cgroup_file("cpu.stat")
+    if new is not None:
+        return float(dict(line.split() for line in new.splitlines())["usage_usec"]) / 1e6
+    old = cgroup_file("cpuacct/cpuacct.usage", "cpu,cpuacct/cpuacct.usage")
+    return None if old is None else int(old) / 1e9
+
+
+def container_disk_bytes() -> dict[str, float] | None:
+    """Bytes this container has read and written per device, from cgroup v2 or v1."""
+    new = cgroup_file("io.stat")
+    if new is not None:
+        totals: dict[str, float] = {}
+        for line in new.splitlines():
+            device, *pairs = line.split()
+            counts = dict(pair.split("=") for pair in pairs if "=" in pair)
+            totals[device] = float(counts.get("rbytes", 0)) + float(counts.get("wbytes", 0))
+        return totals
+    old = cgroup_file("blkio/blkio.throttle.io_service_bytes")
+    if old is None:
+        return None
+    rows = [line.split() for line in old.splitlines()]
+    return {row[0] + row[1]: float(row[2]) for row in rows if len(row) == 3 and row[1] in ("Read", "Write")}
+
+
+def process_disk_bytes() -> dict[str, float]:
+    """Bytes each process we may look at has read and written: the container's disk where its cgroup tells nothing."""
+    totals: dict[str, float] = {}
+    for pid in os.listdir(SYSROOT + "/proc"):
+        if pid.isdigit():
+            try:
+                counts = dict(line.split(": ") for line in read_text(f"/proc/{pid}/io").splitlines())
+            except (OSError, ValueError):
+                continue
+            totals[pid] = float(counts.get("read_bytes", 0)) + float(counts.get("write_bytes", 0))
+    return totals
+
+
+NOT_DISKS = ("loop", "ram", "zram", "dm-", "md", "sr", "fd", "nbd")
+NOT_OUTSIDE = ("lo", "veth", "docker", "br-", "virbr", "ifb", "cni", "flannel", "cali")
+
+
+def disk_bytes() -> dict[str, float]:
+    """Bytes read and written per whole disk since boot."""
+    totals: dict[str, float] = {}
+    for line in read_text("/proc/diskstats").splitlines():
+        row = line.split()
+        name = row[2]
+        if not name.startswith(NOT_DISKS) and os.path.exists(SYSROOT + "/sys/block/" + name):
+            totals[name] = 512.0 * (int(row[5]) + int(row[9]))
+    return totals
+
+
+def net_bytes() -> dict[str, float]:
+    """Bytes received and sent per outside interface since boot."""
+    totals: dict[str, float] = {}
+    for line in read_text("/proc/net/dev").splitlines()[2:]:
+        name, _, counts = line.partition(":")
+        if not name.strip().startswith(NOT_OUTSIDE):
+            row = counts.split()
+            totals[name.strip()] = float(row[0]) + float(row[8])
+    return totals
+
+
+def plain_address(packed: bytes) -> str:
+    """An address as people write it; an IPv4 address mapped into IPv6 reads as IPv4."""
+    if len(packed) == 16 and packed[:12] == b"\0" * 10 + b"\xff\xff":
+        packed = packed[12:]
+    return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
+
+
+def established_by_netlink() -> Iterator[tuple[int, str, int]]:
+    """Every established TCP connection as (local port, remote address, remote port), asked of the kernel by sock_diag.
+
+    That is 20 times cheaper than reading /proc/net/tcp.
+    """
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4) as link:
+        link.settimeout(3)
+        for family in (socket.AF_INET, socket.AF_INET6):
+            ask = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, 0, 0, 1 << 1) + b"\0" * 48
+            link.send(struct.pack("=IHHII", 16 + len(ask), 20, 0x301, family, 0) + ask)
+            is_done = False
+            while not is_done:
+                answer = link.recv(65536)
+                offset = 0
+                while offset + 16 <= len(answer):
+                    length, kind = struct.unpack_from("=IH", answer, offset)
+                    if kind == 2:
+                        code = -struct.unpack_from("=i", answer, offset + 16)[0]
+                        raise OSError(code, os.strerror(code))
+                    if kind == 3 or length < 16:
+                        is_done = True
+                        break
+                    local, remote = struct.unpack_from("!HH", answer, offset + 20)
+                    start = offset + 40
+                    yield local, plain_address(answer[start : start + (4 if family == socket.AF_INET else 16)]), remote
+                    offset += (length + 3) & ~3
+
+
+def established_by_proc() -> Iterator[tuple[int, str, int]]:
+    """The same from /proc/net/tcp and tcp6, for kernels and sandboxes without sock_diag."""
+    for table in ("tcp", "tcp6"):
+        try:
+            lines = read_text("/proc/net/" + table).splitlines()[1:]
+        except FileNotFoundError:
+            if table == "tcp":
+                raise
+            continue
+        for line in lines:
+            row = line.split()
+            if row[3] == "01":
+                address, _, port = row[2].partition(":")
+                words = [bytes.fromhex(address[i : i + 8])[::-1] for i in range(0, len(address), 8)]
+                yield int(row[1].rpartition(":")[2], 16), plain_address(b"".join(words)), int(port, 16)
+
+
+class HostSensors:
+    """The cheap signals of the machine itself, read one after another by one thread."""
+
+    def __init__(self, home: str) -> None:
+        self._home = home
+        self._cpu, self._net, self._disk = Differences(), Differences(), Differences()
+        self._is_container = in_container()
+        self._has_netlink = not SYSROOT and hasattr(socket, "AF_NETLINK")
+        self._ssh_before: set[tuple[int, str, int]] = set()
+        self._busy: tuple[float, float] | None = None
+        self._activity: int | None = None
+        self._links: dict[tuple[str, int], float] = {}
+        self._links_lock = threading.Lock()
+        self.cpu_pct: float | None = None
+        self.machine: Json = {"load_1m": None, "memory": memory_mib(self._is_container), "disk": disk_space()}
+
+    def mark_link(self, address: str, port: int) -> None:
+        """Remember for a minute that this SSH peer is gpudash itself."""
+        with self._links_lock:
+            self._links[address, port] = boot_seconds() + LINK_S
+
+    def _own_links(self) -> set[tuple[str, int]]:
+        now = boot_seconds()
+        with self._links_lock:
+            self._links = {peer: until for peer, until in self._links.items() if until > now}
+            return set(self._links)
+
+    def read(self, config: Json) -> list[Reading]:
+        """One round. A probe that fails is unknown and does not stop the others."""
+        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+        self.machine = {"load_1m": load, "memory": memory_mib(self._is_container), "disk": disk_space()}
+        readings: list[Reading] = []
+        for names, probe in (
+            (("cpu",), self._read_cpu), (("net",), self._read_net), (("disk",), self._read_disk),
+            (("conn", "ssh"), self._read_connections), (("declared",), self._read_declared),
+        ):  # fmt: skip
+            try:
+                readings.extend(probe(config))
+            except Exception as exc:
+                readings.extend(unknown(name, self._why(exc)) for name in names)
+        return readings
+
+    @staticmethod
+    def _why(exc: Exception) -> str:
+        if isinstance(exc, FileNotFoundError) and not os.path.isdir(SYSROOT + "/proc/net"):
+            return f"no /proc on {os.uname().sysname}"
+        if isinstance(exc, OSError):
+            return "{}: {}".format(exc.filename or "socket table", exc.strerror)
+        return f"{type(exc).__name__}: {exc}"
+
+    def _read_cpu(self, config: Json) -> list[Reading]:
+        cores = cpu_count()
+        used = container_cpu_seconds() if self._is_container else None
+        if used is not None:
+            rate = self._cpu.rate({"cpu": used})
+            self.cpu_pct = None if rate is None else 100 * rate / cores
+        else:
+            ticks = [int(word) for word in read_text("/proc/stat").split("\n", 1)[0].split()[1:9]]
+            busy, total = float(sum(ticks[:3]) + sum(ticks[5:7])), float(sum(ticks))
+            before, self._busy = self._busy, (busy, total)
+            is_known = before is not None and total > before[1]
+            self.cpu_pct = 100 * (busy - before[0]) / (total - before[1]) if before and is_known else None
+        limit = config["thresholds"]["cpu_pct"]
+        if limit is None:  # one busy core of many is work too
+            limit = round(min(10.0, 80.0 / cores), 1)
+        return [pending("cpu") if self.cpu_pct is None else level("cpu", self.cpu_pct, "%", limit)]
+
+    def _read_net(self, config: Json) -> list[Reading]:
+        return [level_or_pending("net", self._net.rate(net_bytes()), config["thresholds"]["net_bytes_s"])]
+
+    def _read_disk(self, config: Json) -> list[Reading]:
+        totals, source = None, "host"
+        if self._is_container:
+            totals, source = container_disk_bytes(), "cgroup"
+            if totals is None:
+                totals, source = process_disk_bytes(), "processes"
+        rate = self._disk.rate(disk_bytes() if totals is None else totals, source)
+        return [level_or_pending("disk", rate, config["thresholds"]["disk_bytes_s"])]
+
+    def _read_connections(self, config: Json) -> list[Reading]:
+        ports, ssh_port = config["service_ports"], config["ssh_port"]
+        established = self._established()
+        visits = collections.Counter(local for local, _, _ in established if local in ports)
+        own = self._own_links()
+        others = {peer for peer in established if peer[0] == ssh_port and peer[1:] not in own}
+        # A session counts from its second round on, so that our own link has time to say that it is ours.
+        sessions, self._ssh_before = others & self._ssh_before, others
+        seen = ", ".join(f"{count} on port {port}" for port, count in sorted(visits.items()))
+        came = ", ".join(sorted({address for _, address, _ in sessions}))
+        count, guests = sum(visits.values()), len(sessions)
+        return [
+            Reading("conn", "active" if count else "idle", count, "connections", 0,
+                    seen or ("none" if ports else "no service_ports configured"), "connections: " + seen),
+            Reading("ssh", "active" if guests else "idle", guests, "sessions", 0,
+                    "from " + came if came else "none but our own", f"ssh: {guests} from {came}"),
+        ]  # fmt: skip
+
+    def _established(self) -> list[tuple[int, str, int]]:
+        if self._has_netlink:
+            try:
+                return list(established_by_netlink())
+            except OSError:
+                self._has_netlink = False
+        return list(established_by_proc())
+
+    def _read_declared(self, _config: Json) -> list[Reading]:
+        """Whether the `activity` file was touched since the last look; declared holds are added by Core."""
+        try:
+            touched = os.stat(os.path.join(self._home, "activity")).st_mtime_ns
+        except FileNotFoundError:
+            touched = 0
+        before, self._activity = self._activity, touched
+        is_new = before is not None and touched not in (before, 0)
+        return [Reading("declared", "active" if is_new else "idle", detail="activity file touched" if is_new else "")]
+
+
+def level(name: str, value: float, unit: str, limit: float) -> Reading:
+    """A reading that is active above its threshold."""
+    if unit == "B/s":
+        shown = f"{byte_rate(value)} (> {byte_rate(limit)})"
+    else:
+        shown = f"{amount(value)} {unit} (> {amount(limit)} {unit})"
+    verdict = "active" if value > limit else "idle"
+    return Reading(name, verdict, round(value, 1), unit, limit, "", f"{name} {shown}")
+
+
+def level_or_pending(name: str, rate: float | None, limit: float) -> Reading:
+    """A byte rate as a reading."""
+    return pending(name) if rate is None else level(name, rate, "B/s", limit)
+
+
+def memory_mib(is_container: bool) -> Json:
+    """Memory used and there, of the container where we are in one."""
+    try:
+        table = dict(line.split(":", 1) for line in read_text("/proc/meminfo").splitlines())
+        total = int(table["MemTotal"].split()[0]) // 1024
+        used = total - int(table["MemAvailable"].split()[0]) // 1024
+        if is_container:
+            current = cgroup_file("memory.current", "memory/memory.usage_in_bytes")
+            limit = (cgroup_file("memory.max", "memory/memory.limit_in_bytes") or "").strip()
+            used = int(current) >> 20 if current else used
+            total = min(total, int(limit) >> 20) if limit.isdigit() else total
+        return {"used_mib": used, "total_mib": total}
+    except (OSError, KeyError, ValueError):
+        return {"used_mib": None, "total_mib": None}
+
+
+def disk_space() -> Json:
+    """Space used and there on the root file system, in GB."""
+    try:
+        found = os.statvfs("/")
+    except OSError:
+        return {"used_gb": None, "total_gb": None}
+    total, free = found.f_blocks * found.f_frsize, found.f_bfree * found.f_frsize
+    return {"used_gb": round((total - free) / 1e9, 1), "total_gb": round(total / 1e9, 1)}
+
+
+class FileWalk:
+    """Whether anything below the watched folders changed since the last look. Compares, so a wrong clock is no matter."""
+
+    def __init__(self) -> None:
+        self._before: tuple[tuple[str, ...], int, int] | None = None
+
+    def read(self, config: Json) -> Reading:
+        """One bounded walk."""
+        paths = tuple(os.path.expanduser(path) for path in config["watch_paths"])
+        if not paths:
+            return Reading("files", "idle", detail="no watch_paths configured")
+        count = stamps = newest = 0
+        until = boot_seconds() + WALK_S
+        for path in paths:
+            for mtime in self._walk(path, WALK_LIMIT - count, until):
+                count, stamps, newest = count + 1, (stamps + mtime) & (1 << 64) - 1, max(newest, mtime)
+        seen = (paths, count, stamps)
+        before, self._before = self._before, seen
+        if before is None or before[0] != paths:
+            return pending("files")
+        is_changed = seen != before
+        more = ", the rest not looked at" if count >= WALK_LIMIT else ""
+        text = "files changed below {}".format(", ".join(config["watch_paths"]))
+        return Reading("files", "active" if is_changed else "idle", count, "files", None,
+                       "newest change {}{}".format(utc(newest / 1e9) if newest else "none", more), text)  # fmt: skip
+
+    @staticmethod
+    def _walk(path: str, limit: int, until: float) -> Iterator[int]:
+        folders = [path]
+        while folders and limit > 0 and boot_seconds() < until:
+            folder = folders.pop()
+            try:
+                found = os.stat(folder)
+                yield found.st_mtime_ns
+                limit -= 1
+                if not stat.S_ISDIR(found.st_mode):
+                    continue
+                entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+            except FileNotFoundError:
+                continue
+            except PermissionError:
+                if folder == path:
+                    raise
+                continue
+            for entry in entries[:limit]:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                else:
+                    yield entry.stat(follow_symlinks=False).st_mtime_ns
+                    limit -= 1
+
+
+# ---- GPU: NVML kept open, else one long-lived nvidia-smi -------------------------------------------------------------
+
+
+class NvmlError(Exception):
+    """NVML answered with an error number."""
+
+
+class _Utilization(ctypes.Structure):
+    _fields_ = (("gpu", ctypes.c_uint), ("memory", ctypes.c_uint))
+
+
+class _Memory(ctypes.Structure):
+    _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
+
+
+class _Process(ctypes.Structure):
+    _fields_ = (("pid", ctypes.c_uint), ("used", ctypes.c_ulonglong), ("gpu", ctypes.c_uint), ("compute", ctypes.c_uint))
+
+
+class Nvml:
+    """The NVIDIA library, opened once: a sample costs microseconds and starts no process."""
+
+    def __init__(self) -> None:
+        self._lib = ctypes.CDLL("libnvidia-ml.so.1")
+        self._call("nvmlInit_v2")
+        count = ctypes.c_uint()
+        self._call("nvmlDeviceGetCount_v2", ctypes.byref(count))
+        self._devices = []
+        for index in range(count.value):
+            handle = ctypes.c_void_p()
+            self._call("nvmlDeviceGetHandleByIndex_v2", ctypes.c_uint(index), ctypes.byref(handle))
+            self._devices.append(handle)
+
+    def close(self) -> None:
+        """Let the library go, so that the next one starts afresh."""
+        self._lib.nvmlShutdown()
+
+    def read(self) -> list[Json]:
+        """Every device; NvmlError when one does not answer its utilisation or memory."""
+        return [self._read_device(index, handle) for index, handle in enumerate(self._devices)]
+
+    def _call(self, function: str, *arguments: object) -> None:
+        code = getattr(self._lib, function)(*arguments)
+        if code != 0:
+            raise NvmlError(f"NVML {function} answered error {code}")
+
+    def _read_device(self, index: int, handle: ctypes.c_void_p) -> Json:
+        name, load, memory = ctypes.create_string_buffer(96), _Utilization(), _Memory()
+        self._call("nvmlDeviceGetName", handle, name, ctypes.c_uint(96))
+        self._call("nvmlDeviceGetUtilizationRates", handle, ctypes.byref(load))
+        self._call("nvmlDeviceGetMemoryInfo", handle, ctypes.byref(memory))
+        celsius = self._number("nvmlDeviceGetTemperature", handle, ctypes.c_uint(0))
+        milliwatts = self._number("nvmlDeviceGetPowerUsage", handle)
+        return {
+            "index": index, "name": name.value.decode("utf-8", "replace"), "util_pct": load.gpu,
+            "memory_used_mib": memory.used >> 20, "memory_total_mib": memory.total >> 20, "temperature_c": celsius,
+            "power_w": None if milliwatts is None else round(milliwatts / 1000, 1), "processes": self._processes(handle),
+        }  # fmt: skip
+
+    def _number(self, function: str, *arguments: object) -> int | None:
+        value = ctypes.c_uint()
+        try:
+            self._call(function, *arguments, ctypes.byref(value))
+        except (NvmlError, AttributeError):
+            return None
+        return value.value
+
+    def _processes(self, handle: ctypes.c_void_p) -> list[Json] | None:
+        count, table = ctypes.c_uint(64), (_Process * 64)()
+        try:
+            self._call("nvmlDeviceGetComputeRunningProcesses_v3", handle, ctypes.byref(count), table)
+        except (NvmlError, AttributeError):
+            return None
+        return [
+            {"pid": row.pid, "name": process_name(row.pid), "memory_mib": row.used >> 20 if row.used < 1 << 63 else None}
+            for row in table[: count.value]
+        ]
+
+
+def process_name(pid: int) -> str | None:
+    """What a process calls itself, where we may see it."""
+    try:
+        return read_text(f"/proc/{pid}/comm").strip()
+    except OSError:
+        return None
+
+
+SMI_FIELDS = "index,name,utilization.gpu,memory.used,memory.total,temperature.gpu,power.draw"
+
+
+def parse_smi_line(line: str) -> Json:
+    """One device from one line of nvidia-smi's csv; ValueError when it is some other text."""
+    words = [word.strip() for word in line.split(",")]
+    if len(words) < 7 or not words[0].isdigit():
+        raise ValueError(line.strip()[:120])
+
+    def number(word: str) -> float | None:
+        try:
+            return float(word)
+        except ValueError:  # [N/A], [Not Supported]
+            return None
+
+    util, used, total, celsius, watts = (number(word) for word in words[-5:])
+    return {
+        "index": int(words[0]), "name": ", ".join(words[1:-5]), "util_pct": util, "memory_used_mib": used,
+        "memory_total_mib": total, "temperature_c": celsius, "power_w": watts, "processes": None,
+    }  # fmt: skip
+
+
+class GpuSampler(threading.Thread):
+    """Watches all devices in a thread of its own; when its source hangs, only the GPU signals become unknown."""
+
+    def __init__(self, interval: Callable[[], float]) -> None:
+        super().__init__(name="gpu", daemon=True)
+        self._interval = interval
+        self._stopped = threading.Event()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        self._gpus: list[Json] = []
+        self._at: float | None = None
+        self._problem = ""
+        self._history: collections.deque[tuple[float, float]] = collections.deque(maxlen=4096)
+        self.period = 5.0
+
+    def run(self) -> None:
+        """Try NVML, then nvidia-smi, and start over with a growing pause whenever the source is lost."""
+        pause = 1.0
+        while not self._stopped.is_set():
+            began = boot_seconds()
+            try:
+                self._watch()
+            except Exception as exc:  # one broad catch for the whole source: any failure means unknown
+                self._fail(f"{exc or type(exc).__name__}")
+            pause = 1.0 if boot_seconds() - began > 60 else min(60.0, pause * 2)
+            self._stopped.wait(pause)
+
+    def stop(self) -> None:
+        """End the thread and the tool it started."""
+        self._stopped.set()
+        child = self._child
+        if child is not None:
+            kill_group(child)
+
+    def latest(self) -> tuple[list[Json], float | None, str]:
+        """The devices, when they were read, and what is wrong with the source."""
+        with self._lock:
+            return self._gpus, self._at, self._problem
+
+    def peak(self, window_s: float) -> float | None:
+        """The highest utilisation of any device within the window."""
+        since = boot_seconds() - window_s
+        with self._lock:
+            recent = [util for at, util in self._history if at >= since] or [util for _, util in list(self._history)[-1:]]
+        return max(recent) if recent else None
+
+    def _publish(self, gpus: list[Json]) -> None:
+        loads = [gpu["util_pct"] for gpu in gpus if gpu["util_pct"] is not None]
+        with self._lock:
+            self._gpus, self._at, self._problem = gpus, boot_seconds(), ""
+            if loads:
+                self._history.append((self._at, float(max(loads))))
+
+    def _fail(self, problem: str) -> None:
+        with self._lock:
+            self._problem = problem
+
+    def _watch(self) -> None:
+        try:
+            nvml = Nvml()
+        except (OSError, NvmlError, AttributeError) as exc:
+            reason = str(exc) if isinstance(exc, NvmlError) else "no NVML library"
+        else:
+            try:
+                self._watch_nvml(nvml)
+            finally:
+                nvml.close()
+            return
+        program = find_program("nvidia-smi")
+        if program is None:
+            self._stopped.wait(self._interval())
+            raise Problem(f'{reason} and no nvidia-smi on PATH (say "gpus": 0 in config.json for a host without)')
+        self._watch_smi(program)
+
+    def _watch_nvml(self, nvml: Nvml) -> None:
+        while not self._stopped.is_set():
+            self.period = min(1.0, self._interval())
+            self._publish(nvml.read())
+            self._stopped.wait(self.period)
+
+    def _watch_smi(self, program: str) -> None:
+        every = max(1, round(self._interval()))
+        self.period = float(every)
+        ask = [program, "--query-gpu=" + SMI_FIELDS, "--format=csv,noheader,nounits", "-l", str(every)]
+        child = subprocess.Popen(
+            ask, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        self._child = child
+        try:
+            self._read_smi(child, every)
+        finally:
+            self._child = None
+            kill_group(child)
+
+    def _read_smi(self, child: subprocess.Popen[bytes], every: int) -> None:
+        assert child.stdout is not None  # noqa: S101 - asked for with PIPE
+        source = child.stdout.fileno()
+        rest, last_words, batch = b"", "", {}  # type: bytes, str, dict[int, Json]
+        patience = max(30.0, 10.0 * every)
+        while not self._stopped.is_set():
+            if not select.select([source], [], [], 0.2 if batch else patience)[0]:
+                if not batch:
+                    raise Problem(f"nvidia-smi said nothing for {patience:.0f} s")
+                self._publish([batch[index] for index in sorted(batch)])
+                batch = {}
+                continue
+            chunk = os.read(source, 65536)
+            if not chunk:
+                code = child.wait(timeout=5)
+                if batch:
+                    self._publish([batch[index] for index in sorted(batch)])
+                raise Problem("nvidia-smi ended with code {}{}".format(code, last_words and ": " + last_words))
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in filter(None, (raw.decode("utf-8", "replace").strip() for raw in lines)):
+                try:
+                    gpu = parse_smi_line(line)
+                except ValueError as exc:
+                    last_words = str(exc)
+                    self._fail("nvidia-smi says: " + last_words)
+                    continue
+                if gpu["index"] in batch:
+                    self._publish([batch[index] for index in sorted(batch)])
+                    batch = {}
+                batch[gpu["index"]] = gpu
+
+
+def gpu_readings(sampler: GpuSampler, config: Json, speed: float) -> list[Reading]:
+    """The two GPU signals from what the sampler holds."""
+    if config["gpus"] == 0:
+        return [Reading(name, "idle", detail="no GPU declared in config.json") for name in ("gpu", "gpu_mem")]
+    gpus, at, problem = sampler.latest()
+    expected = config["gpus"]
+    if not problem and at is not None:
+        if not gpus:
+            problem = "the GPU tool lists no device"
+        elif expected is not None and len(gpus) < expected:
+            problem = f"only {len(gpus)} of {expected} devices answer"
+    if problem:
+        return [unknown(name, problem) for name in ("gpu", "gpu_mem")]
+    if at is None:
+        return [pending("gpu"), pending("gpu_mem")]
+    limits = config["thresholds"]
+    window = max(config["gpu_window_s"] / speed if speed > 0 else config["gpu_window_s"], 1.5 * sampler.period)
+    peak = sampler.peak(window)
+    silent = [gpu["index"] for gpu in gpus if gpu["util_pct"] is None]
+    if (silent or peak is None) and (peak is None or peak <= limits["gpu_pct"]):
+        load = unknown("gpu", "device {} reports no utilisation".format(", ".join(map(str, silent))))
+    else:
+        load = level("gpu", peak or 0.0, "%", limits["gpu_pct"])
+        load.detail = "busiest of {} in the last {:.0f} s".format(len(gpus), config["gpu_window_s"])
+    held = [gpu["memory_used_mib"] for gpu in gpus]
+    if None in held and not any(mib and mib > limits["gpu_mem_mib"] for mib in held):
+        memory = unknown("gpu_mem", "a device reports no memory")
+    else:
+        memory = level("gpu_mem", max(mib or 0 for mib in held), "MiB", limits["gpu_mem_mib"])
+        memory.detail = "most on one device"
+    for reading in (load, memory):
+        reading.at, reading.period = at, sampler.period
+    return [load, memory]
+
+
+# ---- samplers: the threads that look ---------------------------------------------------------------------------------
+
+
+class Sampler(threading.Thread):
+    """Calls one reader again and again and keeps its last readings; a reader that hangs only ages its own."""
+
+    def __init__(
+        self, name: str, read: Callable[[], list[Reading]], period: Callable[[], float], done: Callable[[], None]
+    ) -> None:
+        super().__init__(name=name, daemon=True)
+        self._read, self._period, self._done = read, period, done
+        self._stopped = threading.Event()
+        self.readings: dict[str, Reading] = {}
+        self.rounds = 0
+
+    def run(self) -> None:
+        """Read, publish, tell, wait."""
+        while not self._stopped.is_set():
+            period = self._period()
+            for reading in self._read():
+                reading.period = period
+                self.readings[reading.name] = reading
+            self.rounds += 1
+            self._done()
+            self._stopped.wait(period)
+
+    def stop(self) -> None:
+        """Ask the thread to end after its present round."""
+        self._stopped.set()
+
+
+# ---- running other programs ------------------------------------------------------------------------------------------
+
+
+def kill_group(child: subprocess.Popen[bytes]) -> None:
+    """End a child and everything it started, politely and then not."""
+    for what, patience in ((signal.SIGTERM, 1.0), (signal.SIGKILL, 5.0)):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, what)
+        try:
+            child.wait(timeout=patience)
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def run_bounded(argv: list[str], timeout: float, extra: dict[str, str], text: str = "") -> str:
+    """Run a program to its end; the answer is empty for success, else what went wrong with its last words."""
+    try:
+        child = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+            env=dict(os.environ, **extra), cwd="/",
+        )  # fmt: skip
+    except OSError as exc:
+        return f"{argv[0]}: {exc.strerror}"
+    words = bytearray()
+    talk = threading.Thread(target=_converse, args=(child, text, words), name="output", daemon=True)
+    talk.start()
+    try:
+        code = child.wait(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        kill_group(child)
+        return f"{argv[0]}: took longer than {timeout:.0f} s and was killed"
+    talk.join(0.5)  # a background child may hold the pipe; its words are not waited for
+    if code == 0:
+        return ""
+    said = bytes(words).decode("utf-8", "replace").strip().splitlines()[-1:]
+    return "{}: exit code {}{}".format(argv[0], code, ": " + said[0][:200] if said else "")
+
+
+def _converse(child: subprocess.Popen[bytes], text: str, words: bytearray) -> None:
+    """Give a child its input and keep the last 4 kB of what it says."""
+    assert child.stdin is not None and child.stdout is not None  # noqa: S101 - both asked for with PIPE
+    with contextlib.suppress(OSError):
+        child.stdin.write(text.encode())
+        child.stdin.close()
+    with child.stdout:
+        for chunk in iter(lambda: os.read(child.stdout.fileno(), 4096), b""):  # type: ignore[union-attr]
+            words.extend(chunk)
+            del words[:-4096]
+
+
+# ---- core: what is known, what is decided ----------------------------------------------------------------------------
+
+WHAT_ENDS = {
+    "lease": "its lease ends", "hard": "its hard deadline is reached", "idle": "it is idle",
+    "parked": "its GPU memory is held without any work", "request": "it was asked to",
+}  # fmt: skip
+PAST_TENSE = {"stop": "stopped", "hibernate": "hibernated", "terminate": "terminated"}
+# What an end command, a hook or a retry does to the machine itself is no sign of a user.
+QUIET_WHILE_ENDING = ("cpu", "net", "disk", "files")
+
+
+def ladder(action: str, reason: str, end: Json, failing_s: float = 0.0) -> list[str]:
+    """The end commands to try, in order. Only a deadline, and only in the end, climbs to what destroys a disk."""
+    wanted = [action, "stop", "poweroff"]
+    if reason in ("lease", "hard") and failing_s >= DESTROY_AFTER_S:
+        wanted.append("terminate")
+    return [rung for rung in dict.fromkeys(wanted) if end[rung]]
+
+
+def rung_for(attempt: int, rungs: list[str]) -> str:
+    """Which command attempt number N (from 0) uses: a few tries each, then all of them in turn for ever."""
+    climbing = attempt // RUNG_TRIES
+    return rungs[climbing] if climbing < len(rungs) else rungs[attempt % len(rungs)]
+
+
+class Core:
+    """Everything that is known and decided. One lock; no method waits for a disk, a tool or a network."""
+
+    def __init__(self, home: str, config: Json, unknown_keys: list[str], state: Json, build: str) -> None:
+        self.home, self.build, self.config = home, build, config
+        self.lock = threading.RLock()
+        self.boot_id = kernel_boot_id()
+        self.run_id = run_identity(self.boot_id)
+        self.clock = Clock(state.get("clock") or {}, self.boot_id)
+        self.started_at = self.clock.now()
+        self.ticked_at = self._born = boot_seconds()
+        self.port = 0
+        self.token = b""
+        self.change = 1  # grows with everything worth saving; the scribe compares
+        self.saved_change = self.failed_change = 0
+        self.saved = threading.Condition(self.lock)
+        self.wake: Callable[[], None] = lambda: None
+        self.poke_scribe: Callable[[], None] = lambda: None
+        self.end_wanted, self.end_changed = threading.Event(), threading.Event()
+        self.is_hooking = self.is_enforcing = False
+        self.warning_text: str | None = None
+        self._observed_boot = 0.0
+        self._status: bytes = b""
+        self._status_at = 0.0
+        self._restore(state)
+        self.sensors = HostSensors(home)
+        self._walk = FileWalk()
+        self.gpu = GpuSampler(lambda: float(self.config["sample_interval_s"]))
+        self.host = Sampler("host", lambda: self.sensors.read(self.config), self._host_period, self._round_done)
+        self.files = Sampler("files", self._read_files, self._files_period, lambda: None)
+        self._seen_rounds = 0
+        self.adopt_config(config, unknown_keys)
+
+    # -- state: out of and into the file --
+
+    def _restore(self, state: Json) -> None:
+        now = self.clock.now()
+        is_same_run = state.get("run_id") == self.run_id
+        self.alarms: dict[str, Json] = {}
+        for alarm in state.get("alarms", []):
+            if alarm.get("sticky") and now - alarm["since"] < 86400:
+                self.alarms[alarm["code"]] = dict(alarm)
+        self.events: collections.deque[Json] = collections.deque(state.get("events", []), maxlen=EVENTS_KEPT)
+        self.policy: Json | None = state.get("policy")
+        self.extend_keys: dict[str, Json] = dict(state.get("extend_keys", {}))
+        self.last_active: dict[str, float] = dict(state.get("last_active", {}))
+        declared = state.get("declared") or {}
+        self.declared_at: float | None = declared.get("at")
+        self.hold_until: float | None = declared.get("hold_until")
+        self._declared_new = False
+        self.grace: Json | None = state.get("grace")
+        self.idle_since: float = now
+        self.parked_since: float | None = None
+        self.held_by: list[str] = []
+        self.unknown: list[str] = []
+        self.ending: Json | None = None
+        self.warned: Json = {"why": None, "at": None, "minutes": []}
+        self.signals: list[Json] = []
+        self.awake_because: str | None = None
+        self.observed_at: float | None = None
+        if is_same_run:
+            self._restore_run(state, now)
+        elif self.policy is not None:
+            self._grant_grace(now)
+
+    def _restore_run(self, state: Json, now: float) -> None:
+        """The same start of the host: its idle clock, warnings and ending go on where they were."""
+        idle = state.get("idle") or {}
+        if not idle.get("is_held", True):
+            self.idle_since = min(now, float(idle["since"]))
+            if idle.get("parked_since") is not None:
+                self.parked_since = min(now, float(idle["parked_since"]))
+        self.warned = state.get("warned") or self.warned
+        self.ending = state.get("ending")
+        if self.ending is not None:
+            self.ending.update(next_try_at=None, sent_at=None)
+            self.end_wanted.set()
+
+    def _grant_grace(self, now: float) -> None:
+        """A lease that ran out while the host was off leaves a few minutes to extend it, once for each deadline."""
+        lease = (self.policy or {}).get("lease_deadline")
+        if lease is not None and lease <= now and (self.grace or {}).get("deadline") != lease:
+            self.grace = {"deadline": lease, "until": now + BOOT_GRACE_S}
+            self.note("start", f"the lease ran out while the host was off; {spoken(BOOT_GRACE_S)} to extend it")
+
+    def state(self) -> Json:
+        """The document for state.json."""
+        with self.lock:
+            return {
+                "schema": SCHEMA, "version": VERSION, "instance_key": instance_key(self.config), "config": self.config,
+                "saved_at": utc(self.clock.trusted()), "run_id": self.run_id, "clock": self.clock.saved(),
+                "policy": self.policy, "extend_keys": self.extend_keys, "last_active": self.last_active,
+                "declared": {"at": self.declared_at, "hold_until": self.hold_until}, "grace": self.grace,
+                "idle": {"since": self.idle_since, "parked_since": self.parked_since,
+                         "is_held": bool((self.held_by and self.parked_since is None) or self.unknown)},
+                "ending": self.ending, "warned": self.warned, "alarms": list(self.alarms.values()),
+                "events": list(self.events),
+            }  # fmt: skip
+
+    def touch(self) -> None:
+        """Something changed: the state file and the cached /status are old."""
+        self.change += 1
+        self._status_at = 0.0
+        self.poke_scribe()
+
+    def wait_saved(self, timeout: float) -> bool:
+        """Wait until the last change is on the disk; False when the disk does not take it in time."""
+        with self.lock:
+            wanted = self.change
+            self.saved.wait_for(lambda: max(self.saved_change, self.failed_change) >= wanted, timeout)
+            return self.saved_change >= wanted
+
+    # -- events and alarms --
+
+    def note(self, kind: str, text: str) -> None:
+        """Put one line into the recent events."""
+        self.events.append({"at": utc(self.clock.now()), "kind": kind, "text": text})
+        self.touch()
+
+    def alarm(self, code: str, text: str, is_on: bool = True, sticky: bool = False) -> None:
+        """Raise, update or clear the alarm of that code; sticky ones stay for a day over restarts."""
+        with self.lock:
+            present = self.alarms.get(code)
+            if not is_on:
+                if present is not None and not sticky:
+                    del self.alarms[code]
+                    self.note("alarm-cleared", present["text"])
+            elif present is None:
+                self.alarms[code] = {"code": code, "text": text, "since": self.clock.now(), "sticky": sticky}
+                self.note("alarm", text)
+            elif present["text"] != text:
+                present["text"] = text
+                self._status_at = 0.0
+
+    # -- policy --
+
+    def adopt_config(self, config: Json, unknown_keys: list[str]) -> None:
+        """Take a configuration. Its deadlines count only with a higher revision; the hard deadline never moves later."""
+        with self.lock:
+            if instance_key(config) != instance_key(self.config):
+                text = "config.json now names another instance (%s); it is ignored until a restart"
+                self.alarm("config", text % config["instance"]["id"])
+                return
+            self.config = config
+            self.alarm("config", "", is_on=False)
+            text = "config.json has unknown keys, which do nothing: {}".format(", ".join(unknown_keys))
+            self.alarm("config-unknown-keys", text, is_on=bool(unknown_keys))
+            asked = dict(config["policy"])
+            for name in ("lease_deadline", "hard_deadline"):
+                asked[name] = None if asked[name] is None else parse_time(asked[name])
+            self.policy = self._merge_policy(asked, self.policy)
+            self._check_guard()
+            self.touch()
+        self.wake()
+
+    def _merge_policy(self, asked: Json, held: Json | None) -> Json:
+        """The policy in force after a configuration was read beside the one held so far."""
+        source = {"asked_lease": asked["lease_deadline"], "asked_hard": asked["hard_deadline"]}
+        revision = asked["revision"]
+        is_older = held is not None and revision < held["revision"]
+        text = "config.json has revision %d, older than the policy in force; it is ignored"
+        self.alarm("config-old", text % revision, is_on=is_older)
+        if held is None:
+            return self._clamped(dict(asked, **source))
+        if is_older:
+            return held
+        is_same = revision == held["revision"]
+        is_edited = is_same and any(source[name] != held.get(name) for name in source)
+        text = "config.json has another deadline but not a higher policy.revision; the deadline in force stays"
+        self.alarm("config-revision", text, is_on=is_edited)
+        if is_same:
+            kept = ("lease_deadline", "hard_deadline", "asked_lease", "asked_hard")
+            return dict(asked, **{name: held.get(name) for name in kept})
+        hard, wanted = held["hard_deadline"], asked["hard_deadline"]
+        is_moved = hard is not None and (wanted is None or wanted > hard)
+        text = f"config.json asks for a hard deadline of {utc(wanted)}; it never moves later and stays {utc(hard)}"
+        self.alarm("hard-deadline", text, is_on=is_moved)
+        self.note("config", "policy revision {} taken: lease until {}".format(revision, utc(asked["lease_deadline"]) or "-"))
+        return self._clamped(dict(asked, hard_deadline=hard if is_moved else wanted, **source))
+
+    def _clamped(self, policy: Json) -> Json:
+        lease, hard = policy["lease_deadline"], policy["hard_deadline"]
+        is_beyond = lease is not None and hard is not None and lease > hard
+        text = f"config.json asks for a lease beyond the hard deadline; it ends at {utc(hard)}"
+        self.alarm("lease-clamped", text, is_on=is_beyond)
+        return dict(policy, lease_deadline=hard if is_beyond else lease)
+
+    def _check_guard(self) -> None:
+        """Say so when nothing would end this host, or when what should cannot."""
+        policy, end = self._policy(), self.config["end"]
+        limits = ("lease_deadline", "hard_deadline", "idle_timeout_s")
+        text = "nothing will end this host: no lease, no hard deadline and no idle timeout"
+        self.alarm("no-deadline", text, is_on=all(policy[name] is None for name in limits))
+        needed = {policy["idle_action"]: "idle"} if policy["idle_timeout_s"] is not None else {}
+        if policy["lease_deadline"] is not None or policy["hard_deadline"] is not None:
+            needed[policy["lease_action"]] = "lease"
+        self.is_enforcing = end["method"] == "command" and all(ladder(*pair, end) for pair in needed.items())
+        text = "this host cannot end itself: no end command is configured for {}".format(" and ".join(sorted(needed) or ACTIONS))
+        self.alarm("no-end", text, is_on=not self.is_enforcing)
+
+    def _policy(self) -> Json:
+        assert self.policy is not None  # noqa: S101 - adopt_config set it before anything runs
+        return self.policy
+
+    # -- observing: signals into idle and parked clocks --
+
+    def _host_period(self) -> float:
+        return float(self.config["sample_interval_s"])
+
+    def _files_period(self) -> float:
+        return max(self._host_period(), min(30.0, 30.0 / max(1.0, self.clock.speed)))
+
+    def _read_files(self) -> list[Reading]:
+        try:
+            return [self._walk.read(self.config)]
+        except OSError as exc:
+            return [unknown("files", f"{exc.filename}: {exc.strerror}")]
+
+    def _round_done(self) -> None:
+        self.wake()
+
+    def _collect(self, now: float) -> list[Reading]:
+        """Every signal in order, with what is too old turned into unknown."""
+        found = {reading.name: reading for reading in gpu_readings(self.gpu, self.config, self.clock.speed)}
+        found.update(self.host.readings)
+        found.update(self.files.readings)
+        readings = []
+        for name in SIGNALS:
+            reading = found.get(name) or pending(name)
+            if name == "declared" and not reading.pending:
+                reading = self._declared(reading, now)
+            period = self.gpu.period if name.startswith("gpu") else reading.period
+            limit, age = max(3 * period, 2.0), boot_seconds() - reading.at
+            if reading.pending:
+                age = boot_seconds() - self._born
+            if age > limit and not (reading.pending and name in self.host.readings):
+                what = f"no sample for {spoken(age)}"
+                reading = unknown(name, what)
+                reading.at = boot_seconds() - age
+            readings.append(reading)
+        return readings
+
+    def _declared(self, reading: Reading, now: float) -> Reading:
+        """The declared signal: a POST, a hold that still runs, or the touched file."""
+        if reading.verdict == "active" and self.host.rounds != self._seen_rounds:
+            self.declared_at = now
+        is_held = self.hold_until is not None and self.hold_until > now
+        is_new = self._declared_new or reading.verdict == "active"
+        merged = Reading("declared", "active" if is_held or is_new else "idle", unit="s")
+        merged.value = None if self.declared_at is None else whole(now - self.declared_at)
+        merged.detail = reading.detail or ("never declared" if self.declared_at is None else "last declared activity")
+        merged.text = "declared activity"
+        if is_held:
+            merged.detail = merged.text = f"declared until {utc(self.hold_until)}"
+        merged.at, merged.period = reading.at, reading.period
+        return merged
+
+    def observe(self, now: float) -> None:
+        """Take the present readings into the idle and parked clocks. Called with the lock held."""
+        readings = self._collect(now)
+        ignored = self.config["ignore_signals"]
+        if self.ending is not None:
+            ignored = [*ignored, *QUIET_WHILE_ENDING]
+        counting = [reading for reading in readings if reading.name not in ignored]
+        active = [reading.name for reading in counting if reading.verdict == "active"]
+        lost = [reading for reading in counting if reading.verdict == "unknown" and not reading.pending]
+        for reading in readings:
+            if reading.verdict == "active":
+                self.last_active[reading.name] = now
+        self._settle_clocks(now, active, lost, is_settled=not any(reading.pending for reading in counting))
+        self._sensor_alarms(lost)
+        self.awake_because = self._why_awake(counting)
+        self.signals = [self._signal(reading, reading in counting) for reading in readings]
+        self._status_at = 0.0
+
+    def _settle_clocks(self, now: float, active: list[str], lost: list[Reading], is_settled: bool) -> None:
+        unknown_names = [reading.name for reading in lost]
+        if (active, unknown_names) != (self.held_by, self.unknown):
+            self.held_by, self.unknown = active, unknown_names
+            self.touch()
+        if not is_settled:
+            return  # a daemon that has just started knows nothing yet: no clock moves, nothing ends
+        self._declared_new = False
+        was_parked = self.parked_since
+        is_busy = bool(unknown_names) or any(name != "gpu_mem" for name in active)
+        is_parked = not is_busy and bool(active)
+        if is_busy or is_parked:
+            self.idle_since = now
+        self.idle_since = min(self.idle_since, now)
+        self.parked_since = (min(now, was_parked) if was_parked is not None else now) if is_parked else None
+        if (was_parked is None) != (self.parked_since is None):
+            self.touch()
+        self.observed_at = now
+        text = "GPU memory is held without work and parked_timeout_s is not set: this keeps the host awake"
+        self.alarm("parked", text, is_on=is_parked and self._policy()["parked_timeout_s"] is None)
+
+    def _sensor_alarms(self, lost: list[Reading]) -> None:
+        for name in SIGNALS:
+            reading = next((one for one in lost if one.name == name), None)
+            text = "the {} sensor is broken and holds the host awake: {}".format(name, reading.detail if reading else "")
+            self.alarm("sensor-" + name, text, is_on=reading is not None)
+
+    @staticmethod
+    def _why_awake(counting: list[Reading]) -> str | None:
+        for reading in counting:
+            if reading.verdict == "active":
+                return reading.text or reading.name
+        for reading in counting:
+            if reading.verdict == "unknown":
+                return f"{reading.name} unknown: {reading.detail}"
+        return None
+
+    def _signal(self, reading: Reading, is_counting: bool) -> Json:
+        return {
+            "name": reading.name, "verdict": reading.verdict, "value": reading.value, "unit": reading.unit,
+            "threshold": reading.threshold, "at": reading.at, "detail": reading.detail, "text": reading.text,
+            "last_active_at": utc(self.last_active.get(reading.name)), "counts": is_counting,
+        }  # fmt: skip
+
+    # -- deciding --
+
+    def lease_end(self) -> float | None:
+        """When the lease is enforced: its deadline, or the few minutes granted after a boot, never past the hard one."""
+        policy = self._policy()
+        lease, hard = policy["lease_deadline"], policy["hard_deadline"]
+        if lease is not None and self.grace is not None and self.grace["deadline"] == lease:
+            lease = max(lease, self.grace["until"])
+        return lease if lease is None or hard is None else min(lease, hard)
+
+    def plan(self) -> list[tuple[float, str]]:
+        """Everything that will end this host, soonest first."""
+        policy = self._policy()
+        idle, parked = policy["idle_timeout_s"], policy["parked_timeout_s"]
+        ends: list[tuple[float, str]] = []
+        lease, hard = self.lease_end(), policy["hard_deadline"]
+        if lease is not None:
+            ends.append((lease, "lease"))
+        if hard is not None:
+            ends.append((hard, "hard"))
+        if idle is not None and not self.held_by and not self.unknown:
+            ends.append((self.idle_since + idle, "idle"))
+        if parked is not None and self.parked_since is not None:
+            ends.append((self.parked_since + parked, "parked"))
+        return sorted(ends, key=lambda end: end[0])
+
+    def _due(self, now: float) -> list[str]:
+        """What has come due. Idleness only as of the last observation, so that a clock alone never ends a host."""
+        seen = self.observed_at
+        return [
+            why for at, why in self.plan()
+            if at <= (now if why in ("lease", "hard") else -1.0 if seen is None else min(seen, now))
+        ]  # fmt: skip
+
+    def tick(self) -> None:
+        """One look at clock, signals and deadlines; called about once a second and after every sample."""
+        with self.lock:
+            followed, refused = self.clock.wall_jump()
+            if followed:
+                self.note("clock", followed)
+            if refused and "clock-jump" in self.alarms:
+                refused = self.alarms["clock-jump"]["text"]
+            self.alarm("clock-jump", refused, is_on=bool(refused))
+            now = self.clock.now()
+            self.ticked_at = boot_seconds()
+            if self.host.rounds != self._seen_rounds or self.ticked_at - self._observed_boot > 1.5 * self._host_period():
+                self.observe(now)
+                self._seen_rounds, self._observed_boot = self.host.rounds, self.ticked_at
+            if self.ending is not None:
+                if not self.is_hooking:
+                    self.is_end_wanted()
+                return
+            due = self._due(now)
+            if due:
+                policy = self._policy()
+                self.begin_end(policy["lease_action" if due[0] in ("lease", "hard") else "idle_action"], due[0])
+            else:
+                self._warn(now)
+
+    def next_event_s(self) -> float:
+        """Real seconds until the plan needs a look, at most one."""
+        with self.lock:
+            ahead = [at - self.clock.now() for at, _ in self.plan()]
+            soonest = min((left for left in ahead if left > 0), default=1e9)
+            return max(0.02, min(1.0, self._host_period(), soonest / self.clock.speed if self.clock.speed > 0 else 1.0))
+
+    def begin_end(self, action: str, reason: str) -> None:
+        """Start the way to the end; the Ender thread walks it."""
+        self.ending = {
+            "action": action, "reason": reason, "since": self.clock.now(), "attempts": 0, "last_error": None,
+            "next_try_at": None, "hook_done": False,
+        }  # fmt: skip
+        self.note("end", f"this host is being {PAST_TENSE[action]} because {WHAT_ENDS[reason]}")
+        self.end_wanted.set()
+
+    def is_end_wanted(self) -> bool:
+        """Whether what is under way still has its reason; if not, call it off. A deadline takes over from idleness."""
+        with self.lock:
+            ending = self.ending
+            if ending is None:
+                return False
+            if ending["reason"] == "request":
+                return True
+            due = self._due(self.clock.now())
+            deadline = next((why for why in due if why in ("lease", "hard")), None)
+            if ending["reason"] not in due and not due:
+                self.ending = None
+                self.warned = {"why": None, "at": None, "minutes": [], "said": []}
+                self.alarm("end-failing", "", is_on=False)
+                self.note("cancel", "the end was called off: its reason is gone")
+                self.announce("The end of this host was called off.", is_warning=False)
+                self.end_changed.set()
+                return False
+            if deadline is not None and ending["reason"] not in ("lease", "hard"):
+                ending.update(reason=deadline, action=self._policy()["lease_action"])
+                self.touch()
+            return True
+
+    # -- warnings --
+
+    def _warn(self, now: float) -> None:
+        plan, warned, policy = self.plan(), self.warned, self._policy()
+        at, why = plan[0] if plan else (None, None)
+        span = policy.get({"idle": "idle_timeout_s", "parked": "parked_timeout_s"}.get(why or "", "")) or 1e12
+        passed = [] if at is None else [m for m in WARN_MINUTES if 60 * m < span and at - now <= 60 * m]
+        if why != warned["why"] or (at is not None and abs(at - warned["at"]) >= 1):
+            said = [entry for entry in warned.get("said", []) if entry["minutes"] in passed]
+            if warned["minutes"] and not passed:
+                self.note("warning-cancelled", "the end was put off until {}".format(utc(at) or "further notice"))
+                self.announce("The end of this host was put off.", is_warning=False)
+            is_news = bool(warned["minutes"])
+            warned = self.warned = {
+                "why": why, "at": at, "minutes": [m for m in warned["minutes"] if m in passed], "said": said,
+            }  # fmt: skip
+            if is_news:
+                self.touch()
+        fresh = [m for m in passed if m not in warned["minutes"]]
+        if fresh and at is not None and why is not None:
+            text = self._warning_text(why, at, now)
+            warned["minutes"] = passed
+            warned["said"] = [*warned["said"], {"at": utc(now), "minutes": min(fresh), "text": text}]
+            self.note("warning", text)
+            self.announce(text, is_warning=True)
+
+    def _warning_text(self, why: str, at: float, now: float) -> str:
+        action = self._policy()["lease_action" if why in ("lease", "hard") else "idle_action"]
+        keep = {
+            "lease": "To keep it: gpudash extend {} 1h".format(self.config["instance"]["name"] or self.config["instance"]["id"]),
+            "hard": "Nothing can move this deadline; save your work",
+        }.get(why, "To keep it: use it, or touch {}".format(os.path.join(self.home, "activity")))
+        what = "This host will be %s in %s, at %s, because %s. %s."
+        return what % (PAST_TENSE[action], spoken(max(1.0, at - now)), utc(at), WHAT_ENDS[why], keep)
+
+    def announce(self, text: str, is_warning: bool) -> None:
+        """Tell who is logged in; the scribe writes or removes warning.txt."""
+        self.warning_text = text if is_warning else None
+        program = find_program("wall") if self.config["wall"] else None
+        if program is not None:
+            say = threading.Thread(target=run_bounded, args=([program], 5.0, {}, text + "\n"), name="wall", daemon=True)
+            say.start()
+
+    # -- requests --
+
+    def activity(self, body: Json) -> Json:
+        """Declared activity now, and with hold_s until then."""
+        allow_only(body, "hold_s", "seconds")
+        hold = body.get("hold_s", body.get("seconds"))
+        if hold is not None and not (is_number(hold) and hold >= 0):
+            raise Refusal(400, "hold_s must be a number of seconds of at least 0, for example 1800", field="hold_s")
+        with self.lock:
+            now = self.clock.now()
+            self.declared_at, self._declared_new = now, True
+            self.last_active["declared"] = now
+            self.idle_since, self.parked_since = now, None
+            is_clamped = False
+            if hold:
+                ends = [end for end in (self.lease_end(), self._policy()["hard_deadline"]) if end is not None]
+                limit = max(now, min(ends, default=now + HOLD_LIMIT_S))
+                is_clamped = now + hold > limit
+                self.hold_until = max(self.hold_until or 0, min(now + hold, limit))
+                self.note("activity", f"declared active until {utc(self.hold_until)}")
+            self.observe(now)
+            self._declared_new = True
+            if self.ending is None:
+                self._warn(now)
+            self.touch()
+            return {"ok": True, "declared_at": utc(now), "held_until": utc(self.hold_until), "clamped": is_clamped}
+
+    def extend(self, body: Json) -> Json:
+        """Move the lease deadline; idempotent by absolute time or by key; never past the hard deadline."""
+        allow_only(body, "deadline", "seconds", "key", "allow_shorten")
+        wanted, key = self._wanted_deadline(body)
+        with self.lock:
+            policy, now = self._policy(), self.clock.now()
+            lease, hard = policy["lease_deadline"], policy["hard_deadline"]
+            asked = {name: body.get(name) for name in ("deadline", "seconds")}
+            earlier = self.extend_keys.get(key) if key else None
+            if earlier is not None:
+                if earlier["asked"] != asked:
+                    raise Refusal(409, "this key was used for another extension", field="key")
+                return self._extended(False, self.saved_change >= self.change)
+            base = max(now, self.lease_end() or now)
+            target = base + body["seconds"] if wanted is None else wanted
+            self._refuse_deadline(target, base, now, hard, lease, body)
+            is_applied = lease is None or abs(target - lease) >= 1
+            policy["lease_deadline"] = target
+            if key:
+                self.extend_keys[key] = {"asked": asked, "deadline": target}
+                for old in list(self.extend_keys)[:-EXTEND_KEYS_KEPT]:
+                    del self.extend_keys[old]
+            if is_applied:
+                self.note("extend", "the lease was moved from {} to {}".format(utc(lease) or "none", utc(target)))
+            self._check_guard()
+            self.touch()
+        self.wake()
+        is_saved = self.wait_saved(5.0)
+        return self._extended(is_applied, is_saved)
+
+    @staticmethod
+    def _wanted_deadline(body: Json) -> tuple[float | None, str | None]:
+        key = body.get("key")
+        if key is not None and not (isinstance(key, str) and 0 < len(key) <= 200):
+            raise Refusal(400, "key must be a text of 1 to 200 characters", field="key")
+        if ("deadline" in body) == ("seconds" in body):
+            raise Refusal(400, 'give either "deadline" or "seconds" with "key"', field="deadline")
+        if not isinstance(body.get("allow_shorten", False), bool):
+            raise Refusal(400, "allow_shorten must be true or false", field="allow_shorten")
+        if "seconds" in body:
+            if not is_number(body["seconds"]) or body["seconds"] <= 0:
+                raise Refusal(400, "seconds must be a number above 0, for example 7200", field="seconds")
+            if key is None:
+                raise Refusal(400, "seconds needs a key, so that a repeated request extends only once", field="key")
+            return None, key
+        try:
+            return parse_time(body["deadline"]), key
+        except ValueError:
+            text = "deadline must be an absolute time with its zone, for example 2026-01-02T03:04:05Z"
+            raise Refusal(400, text, field="deadline") from None
+
+    @staticmethod
+    def _refuse_deadline(
+        target: float, base: float, now: float, hard: float | None, lease: float | None, body: Json
+    ) -> None:
+        if hard is not None and target > hard:
+            text = f"the hard deadline {utc(hard)} cannot be passed"
+            raise Refusal(409, text, hard_deadline=utc(hard), max_seconds=whole(hard - base))
+        if target <= now:
+            raise Refusal(400, "deadline is already past; POST /shutdown ends a host at once", field="deadline")
+        if lease is not None and target < lease - 1 and not body.get("allow_shorten"):
+            text = f'this would shorten the lease, which now ends {utc(lease)}; say "allow_shorten": true to do so'
+            raise Refusal(409, text, field="deadline", lease_deadline=utc(lease))
+
+    def _extended(self, is_applied: bool, is_saved: bool) -> Json:
+        with self.lock:
+            policy = self._policy()
+            return {
+                "lease_deadline": utc(policy["lease_deadline"]), "hard_deadline": utc(policy["hard_deadline"]),
+                "applied": is_applied, "clamped": False, "saved": is_saved,
+            }  # fmt: skip
+
+    def shutdown(self, body: Json) -> Json:
+        """End the host now, by hook and end command, without warnings."""
+        allow_only(body, "action")
+        action = body.get("action")
+        if action not in ACTIONS:
+            raise Refusal(400, "action must be one of stop, hibernate, terminate", field="action")
+        with self.lock:
+            if self.config["end"]["method"] != "command" or not self.config["end"][action]:
+                raise Refusal(409, f"this host has no command for {action}", field="action")
+            if self.ending is None:
+                self.begin_end(action, "request")
+            else:
+                self.ending.update(action=action, reason="request")
+                self.note("end", f"asked to {action} while an end was under way")
+                self.end_changed.set()
+            self.touch()
+            return {"accepted": True, "action": action}
+
+    # -- reporting --
+
+    def is_alive(self) -> bool:
+        """Whether the enforcing thread still comes round."""
+        return boot_seconds() - self.ticked_at < 30
+
+    def status_json(self) -> bytes:
+        """The /status document, made at most four times a second however many ask."""
+        if boot_seconds() - self._status_at < 0.25:
+            return self._status
+        with self.lock:
+            self._status = json.dumps(self.status()).encode()
+            self._status_at = boot_seconds()
+            return self._status
+
+    def status(self) -> Json:
+        """Everything that is known, for /status, /metrics and the page."""
+        with self.lock:
+            now, boot, policy = self.clock.now(), boot_seconds(), self._policy()
+            plan = [(self.ending["since"], self.ending["reason"])] if self.ending else self.plan()
+            end_at, end_why = plan[0] if plan else (None, None)
+            machine, gpus = self.sensors.machine, self.gpu.latest()[0]
+            lease, hard = policy["lease_deadline"], policy["hard_deadline"]
+            signals = [dict(signal, age_s=whole(boot - signal["at"])) for signal in self.signals]
+            for signal in signals:
+                del signal["at"], signal["text"]
+            return {
+                "schema": SCHEMA, "version": VERSION, "build": self.build, "pid": os.getpid(), "now": utc(now),
+                "started_at": utc(self.started_at), "boot_id": os.environ.get("GPUDASH_BOOT_ID") or self.boot_id,
+                "instance": self.config["instance"],
+                "policy": {
+                    "lease_deadline": utc(lease), "hard_deadline": utc(hard),
+                    "idle_timeout_s": whole(policy["idle_timeout_s"]), "idle_action": policy["idle_action"],
+                    "lease_action": policy["lease_action"], "parked_timeout_s": whole(policy["parked_timeout_s"]),
+                    "revision": policy["revision"],
+                },
+                "lease": {
+                    "deadline": utc(lease), "hard_deadline": utc(hard),
+                    "remaining_s": None if lease is None else whole((self.lease_end() or lease) - now),
+                },
+                "idle": self._idle(now), "parked": self._parked(now), "awake_because": self.awake_because,
+                "signals": signals, "gpus": gpus,
+                "alarms": [
+                    {"code": alarm["code"], "text": alarm["text"], "since": utc(alarm["since"])}
+                    for alarm in self.alarms.values()
+                ],
+                "warnings": self.warned.get("said", []), "phase": self.phase(), "ending": self._ending(),
+                "enforcing": self.is_enforcing and self.is_alive(), "end_method": self.config["end"]["method"],
+                "ends_at": utc(end_at), "ends_why": end_why,
+                "load_1m": machine["load_1m"], "cpu_pct": self.sensors.cpu_pct and round(self.sensors.cpu_pct, 1),
+                "memory": machine["memory"], "disk": machine["disk"], "events": list(self.events),
+            }  # fmt: skip
+
+    def _idle(self, now: float) -> Json:
+        policy = self._policy()
+        timeout, is_held = policy["idle_timeout_s"], bool(self.held_by or self.unknown)
+        idle = now - self.idle_since
+        if is_held:
+            idle_s, left = (0, timeout) if self.held_by else (None, None)
+        else:
+            idle_s, left = whole(idle), None if timeout is None else whole(timeout - idle)
+        return {
+            "idle_s": idle_s, "timeout_s": whole(timeout), "remaining_s": whole(left),
+            "since": None if is_held else utc(self.idle_since), "action": policy["idle_action"],
+            "held_by": self.held_by, "unknown": self.unknown,
+        }  # fmt: skip
+
+    def _parked(self, now: float) -> Json:
+        timeout = self._policy()["parked_timeout_s"]
+        parked = None if self.parked_since is None else now - self.parked_since
+        left = None if parked is None or timeout is None else timeout - parked
+        return {"parked_s": whole(parked), "timeout_s": whole(timeout), "remaining_s": whole(left)}
+
+    def _ending(self) -> Json | None:
+        if self.ending is None:
+            return None
+        ending = {name: self.ending[name] for name in ("action", "reason", "attempts", "last_error")}
+        return dict(ending, since=utc(self.ending["since"]), next_try_at=utc(self.ending["next_try_at"]))
+
+    def phase(self) -> str:
+        """Where this host stands on the way to its end."""
+        if self.ending is not None:
+            return "hook" if self.is_hooking else "ending"
+        return "warning" if self.warned["minutes"] else "watching"
+
+
+def allow_only(body: Json, *names: str) -> None:
+    """Refuse a request that says something we would not act on."""
+    for name in body:
+        if name not in names:
+            raise Refusal(400, "unknown field {}; known are {}".format(json.dumps(name), ", ".join(names)), field=name)
+
+
+# ---- the end: hook, end command, retry for ever ----------------------------------------------------------------------
+
+
+class Ender(threading.Thread):
+    """Walks an ending: the hook once, then end commands until the host is gone or the reason is."""
+
+    def __init__(self, core: Core) -> None:
+        super().__init__(name="ender", daemon=True)
+        self._core = core
+
+    def run(self) -> None:
+        """Wait for an ending and take its steps one by one."""
+        core = self._core
+        while True:
+            core.end_wanted.wait()
+            with core.lock:
+                ending = core.ending
+                if ending is None:
+                    core.end_wanted.clear()
+                    continue
+            core.end_changed.clear()
+            if not ending["hook_done"]:
+                self._run_hook(ending)
+            elif self._is_confirmed(ending):
+                self._attempt(ending)
+
+    def _environment(self, ending: Json) -> dict[str, str]:
+        return {
+            "GPUDASH_ACTION": ending["action"], "GPUDASH_REASON": ending["reason"], "GPUDASH_HOME": self._core.home,
+        }  # fmt: skip
+
+    def _run_hook(self, ending: Json) -> None:
+        core = self._core
+        hook = os.path.join(core.home, "pre-stop")
+        error = ""
+        if os.access(hook, os.X_OK):
+            core.is_hooking = True
+            core.touch()
+            error = run_bounded([hook], core.config["hook_timeout_s"], self._environment(ending))
+            core.note("hook", "pre-stop " + (error or "done"))
+        with core.lock:
+            core.alarm("hook-failed", "the pre-stop hook failed: " + error, is_on=bool(error))
+            ending["hook_done"] = True
+            core.is_hooking = False
+            core.touch()
+
+    def _is_confirmed(self, ending: Json) -> bool:
+        """Look once more before the command: idleness needs a sample that is newer than now."""
+        core = self._core
+        if ending["reason"] in ("idle", "parked"):
+            rounds, until = core.host.rounds, boot_seconds() + 2 * core.config["sample_interval_s"] + 2
+            while core.host.rounds == rounds and boot_seconds() < until and core.ending is ending:
+                core.end_changed.wait(0.05)
+            with core.lock:
+                core.observe(core.clock.now())
+        return core.is_end_wanted()
+
+    def _attempt(self, ending: Json) -> None:
+        core = self._core
+        failing_s = core.clock.now() - ending["since"]
+        rungs = ladder(ending["action"], ending["reason"], core.config["end"], failing_s)
+        if core.config["end"]["method"] != "command" or not rungs:
+            error = "no end command is configured for {}".format(ending["action"])
+        else:
+            rung = rung_for(ending["attempts"], rungs)
+            core.note("end", "attempt {}: running the {} command".format(ending["attempts"] + 1, rung))
+            error = run_bounded(core.config["end"][rung], END_TIMEOUT_S, self._environment(ending))
+        pause = min(60.0, 2.0 ** min(ending["attempts"], 6)) if error else END_TIMEOUT_S
+        with core.lock:
+            ending["attempts"] += 1
+            if error:
+                ending["last_error"] = error
+                core.alarm("end-failing", "this host could not end itself and still costs money: " + error)
+            ending["next_try_at"] = core.clock.now() + pause * core.clock.speed
+            core.touch()
+        if not core.end_changed.wait(pause) and not error:
+            with core.lock:
+                ending["last_error"] = "the command succeeded but the host still runs"
+                core.alarm("end-failing", "this host was told to end and still runs: " + ending["last_error"])
+
+
+# ---- scribe: the only thread that waits for the disk -----------------------------------------------------------------
+
+
+def file_stamp(path: str) -> tuple[int, int, int] | None:
+    """What changes when a file is rewritten; None when it is not there."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
+class Scribe(threading.Thread):
+    """Writes state, warning and log; reads configuration and token again when they change."""
+
+    def __init__(self, core: Core) -> None:
+        super().__init__(name="scribe", daemon=True)
+        self._core = core
+        self._stopped = threading.Event()
+        self._poke = threading.Event()
+        self._lock = threading.Lock()
+        self._written_at = 0.0
+        self._warning: str | None = ""
+        self._logged = ""
+        self._stamps = {name: file_stamp(self._path(name)) for name in ("config.json", "token")}
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self._core.home, name)
+
+    def run(self) -> None:
+        """Look about once a second, at once when poked; after a failure not before a second is over."""
+        while not self._stopped.is_set():
+            is_well = self.flush()
+            if is_well:
+                self._poke.wait(1.0)
+            else:
+                self._stopped.wait(1.0)
+            self._poke.clear()
+
+    def poke(self) -> None:
+        """Something changed that should be on the disk now."""
+        self._poke.set()
+
+    def stop(self) -> None:
+        """Write what is left, within reason, and end."""
+        self._stopped.set()
+        self._poke.set()
+        self.join(5.0)
+        if not self.is_alive():
+            self._written_at = 0.0
+            self.flush()
+
+    def flush(self) -> bool:
+        """Everything that is due; False when the state could not be written."""
+        self._reread()
+        is_saved = self._save()
+        self._write_warning()
+        self._write_log()
+        return is_saved
+
+    def _save(self) -> bool:
+        core = self._core
+        with core.lock:
+            change = core.change
+            if change == core.saved_change and boot_seconds() - self._written_at < STATE_EVERY_S:
+                return True
+            document = json.dumps(core.state()).encode()
+        try:
+            write_atomic(self._path("state.json"), document)
+        except OSError as exc:
+            text = f"state.json cannot be written ({exc.strerror}); deadlines are kept in memory and tried again"
+            core.alarm("state-write", text)
+            with core.lock:
+                core.failed_change = core.change
+                core.saved.notify_all()
+            return False
+        with core.lock:
+            self._written_at = boot_seconds()
+            core.saved_change = max(core.saved_change, change)
+            core.saved.notify_all()
+        core.alarm("state-write", "", is_on=False)
+        return True
+
+    def _reread(self) -> None:
+        for name, stamp in self._stamps.items():
+            found = file_stamp(self._path(name))
+            if found != stamp:
+                self._stamps[name] = found
+                self._reload(name)
+
+    def _reload(self, name: str) -> None:
+        core = self._core
+        try:
+            if name == "token":
+                core.token = read_token(self._path("token"))
+            else:
+                core.adopt_config(*load_config(self._path("config.json")))
+        except Problem as exc:
+            core.alarm("config", f"{exc}; the policy in force stays")
+
+    def _write_warning(self) -> None:
+        text = self._core.warning_text
+        if text != self._warning:
+            try:
+                if text is None:
+                    remove(self._path("warning.txt"))
+                else:
+                    write_atomic(self._path("warning.txt"), text.encode() + b"\n")
+                self._warning = text
+            except OSError:
+                return  # a full disk raises its alarm with the state; tried again at the next look
+
+    def _write_log(self) -> None:
+        with self._core.lock:
+            events = list(self._core.events)
+        lines = ["{} {:16s} {}".format(event["at"], event["kind"], event["text"]) for event in events]
+        start = lines.index(self._logged) + 1 if self._logged in lines else 0
+        if start < len(lines):
+            self._logged = lines[-1]
+            append_log(self._path("statusd.log"), "\n".join(lines[start:]) + "\n")
+
+
+def append_log(path: str, text: str) -> None:
+    """Add to the log, which is cut over to `.1` when it grows past its limit; a full disk loses the lines."""
+    try:
+        if os.path.exists(path) and os.path.getsize(path) > LOG_LIMIT:
+            os.replace(path, path + ".1")
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError:
+        return
+
+
+def read_token(path: str) -> bytes:
+    """The bearer token; a file that others can read is closed to them."""
+    try:
+        with open(path, "rb") as file:
+            token = file.read().strip()
+            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+                os.chmod(path, 0o600)
+    except OSError as exc:
+        raise Problem(f"{path} cannot be read: {exc.strerror}") from None
+    if not token:
+        raise Problem(f"{path} is empty")
+    return token
+
+
+def ensure_token(path: str) -> bytes:
+    """The token that push wrote, or a fresh one."""
+    if not os.path.exists(path):
+        write_atomic(path, os.urandom(32).hex().encode() + b"\n")
+    return read_token(path)
+
+
+# ---- web: a small HTTP/1.1 server on loopback ------------------------------------------------------------------------
+
+REASONS = {
+    200: "OK", 202: "Accepted", 303: "See Other", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found",
+    405: "Method Not Allowed", 408: "Request Timeout", 409: "Conflict", 411: "Length Required",
+    413: "Payload Too Large", 431: "Request Header Fields Too Large", 500: "Internal Server Error",
+    501: "Not Implemented", 503: "Service Unavailable",
+}  # fmt: skip
+
+
+class Request:
+    """One parsed request."""
+
+    __slots__ = ("body", "headers", "method", "path", "wants_close")
+
+    def __init__(self, method: str, path: str, headers: dict[str, str], body: bytes, wants_close: bool) -> None:
+        self.method, self.path, self.headers, self.body, self.wants_close = method, path, headers, body, wants_close
+
+    def json(self) -> Json:
+        """The body as a JSON object; an empty body is an empty object."""
+        if not self.body.strip():
+            return {}
+        try:
+            document = json.loads(self.body.decode("utf-8"))
+        except ValueError as exc:
+            raise Refusal(400, f"the body is not JSON: {exc}", field="body") from None
+        if not isinstance(document, dict):
+            raise Refusal(400, "the body must be a JSON object", field="body")
+        return document
+
+
+class Answer:
+    """One answer before it is put on the wire."""
+
+    __slots__ = ("body", "headers", "kind", "status")
+
+    def __init__(self, status: int, body: bytes, kind: str = "application/json", headers: tuple[str, ...] = ()) -> None:
+        self.status, self.body, self.kind, self.headers = status, body, kind, headers
+
+    def wire(self, wants_close: bool) -> bytes:
+        """The bytes to send, head and body in one piece."""
+        head = f"HTTP/1.1 {self.status} {REASONS[self.status]}\r\nContent-Type: {self.kind}\r\nContent-Length: {len(self.body)}\r\nCache-Control: no-store\r\n"  # fmt: skip
+        extra = "".join(header + "\r\n" for header in self.headers)
+        return (head + "X-Content-Type-Options: nosniff\r\n{}Connection: {}\r\n\r\n".format(
+            extra, "close" if wants_close else "keep-alive",
+        )).encode("latin-1") + self.body  # fmt: skip
+
+
+class Connection:
+    """Reads requests from one client within time and size limits, so that a slow one holds nothing but its thread."""
+
+    IDLE_S, SLOW_S = 60.0, 10.0
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._rest = b""
+
+    def next_request(self) -> Request | None:
+        """The next request; None when the client is gone or stays silent; Refusal when it is malformed."""
+        if not self._rest and not self._receive(self.IDLE_S):
+            return None
+        until = boot_seconds() + self.SLOW_S
+        while b"\r\n\r\n" not in self._rest:
+            if len(self._rest) > HEAD_LIMIT:
+                raise Refusal(431, "the head of the request is too long")
+            if not self._receive(until - boot_seconds()):
+                return None
+        head, _, self._rest = self._rest.partition(b"\r\n\r\n")
+        method, path, version, headers = parse_head(head)
+        length = self._body_length(headers)
+        if length and headers.get("expect", "").lower() == "100-continue":
+            self._sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while len(self._rest) < length:
+            if not self._receive(until - boot_seconds()):
+                return None
+        body, self._rest = self._rest[:length], self._rest[length:]
+        said = headers.get("connection", "").lower()
+        wants_close = "close" in said or (version == "HTTP/1.0" and "keep-alive" not in said)
+        return Request(method, path, headers, body, wants_close)
+
+    def send(self, content: bytes) -> None:
+        """Send all of it, or give up on a client that does not take it."""
+        self._sock.settimeout(self.SLOW_S)
+        self._sock.sendall(content)
+
+    def _receive(self, patience: float) -> bool:
+        if patience <= 0:
+            raise Refusal(408, "the request took too long to arrive")
+        self._sock.settimeout(patience)
+        try:
+            chunk = self._sock.recv(65536)
+        except socket.timeout:
+            if self._rest:
+                raise Refusal(408, "the request took too long to arrive") from None
+            return False
+        self._rest += chunk
+        return bool(chunk)
+
+    @staticmethod
+    def _body_length(headers: dict[str, str]) -> int:
+        if "transfer-encoding" in headers:
+            raise Refusal(411, "send the body with a Content-Length", field="transfer-encoding")
+        said = headers.get("content-length", "0")
+        if not (said.isascii() and said.isdigit() and len(said) < 12):
+            raise Refusal(400, "Content-Length must be a whole number", field="content-length")
+        if int(said) > BODY_LIMIT:
+            raise Refusal(413, f"the body may have at most {BODY_LIMIT} bytes", field="body")
+        return int(said)
+
+
+def parse_head(head: bytes) -> tuple[str, str, str, dict[str, str]]:
+    """Method, path, version and headers of a request; Refusal when it is not HTTP/1."""
+    first, *lines = head.decode("latin-1").split("\r\n")
+    words = first.split(" ")
+    if len(words) != 3 or words[2] not in ("HTTP/1.1", "HTTP/1.0") or not words[1].startswith("/"):
+        raise Refusal(400, "this is not an HTTP/1.1 request")
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        name = name.lower()
+        if not colon or not name or name != name.strip():
+            raise Refusal(400, "a header line is malformed")
+        if name in headers and name in ("content-length", "authorization", "transfer-encoding"):
+            raise Refusal(400, "this header may come only once", field=name)
+        headers[name] = value.strip()
+    return words[0], words[1].partition("?")[0], words[2], headers
+
+
+class Web:
+    """The server: routes, the bearer token, and the read-only session of a browser."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._sessions: dict[str, float] = {}
+        self._slots = threading.BoundedSemaphore(CONNECTION_LIMIT)
+        self._routes: dict[str, dict[str, Callable[[Request], Answer]]] = {
+            "/health": {"GET": self._health}, "/status": {"GET": self._status}, "/metrics": {"GET": self._metrics},
+            "/": {"GET": self._page}, "/login": {"POST": self._login}, "/logout": {"POST": self._logout},
+            "/activity": {"POST": self._activity}, "/extend": {"POST": self._extend},
+            "/shutdown": {"POST": self._shutdown},
+        }  # fmt: skip
+        self._listener = self._bind(core.config["port"])
+        self.port: int = self._listener.getsockname()[1]
+
+    @staticmethod
+    def _bind(port: int) -> socket.socket:
+        """The configured port, else any free one: 8080 is often taken on rented images."""
+        for wanted in (port, 0):
+            listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind(("127.0.0.1", wanted))
+                listener.listen(128)
+                return listener
+            except OSError as exc:
+                listener.close()
+                if exc.errno not in (errno.EADDRINUSE, errno.EACCES):
+                    raise
+        raise Problem("no port is free on 127.0.0.1")
+
+    def start(self) -> None:
+        """Begin to accept clients."""
+        threading.Thread(target=self._accept, name="web", daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                threading.Event().wait(0.2)  # out of descriptors: let some close
+                continue
+            if not self._slots.acquire(blocking=False):
+                sock.close()
+                continue
+            try:
+                threading.Thread(target=self._serve, args=(sock,), name="client", daemon=True).start()
+            except RuntimeError:
+                self._slots.release()
+                sock.close()
+
+    def _serve(self, sock: socket.socket) -> None:
+        try:
+            with sock:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._converse(Connection(sock))
+        except OSError:
+            return  # the client went away; that is its right
+        finally:
+            self._slots.release()
+
+    def _converse(self, connection: Connection) -> None:
+        while True:
+            try:
+                request = connection.next_request()
+            except Refusal as refusal:
+                connection.send(Answer(refusal.status, json.dumps(refusal.document).encode()).wire(True))
+                return
+            if request is None:
+                return
+            connection.send(self._answer(request).wire(request.wants_close))
+            if request.wants_close:
+                return
+
+    def _answer(self, request: Request) -> Answer:
+        try:
+            methods = self._routes.get(request.path)
+            if methods is None:
+                raise Refusal(404, "no such path; known are {}".format(" ".join(sorted(self._routes))), field="path")
+            handler = methods.get(request.method)
+            if handler is None:
+                refusal = Refusal(405, "{} takes {}".format(request.path, ", ".join(methods)), field="method")
+                return Answer(405, json.dumps(refusal.document).encode(), headers=("Allow: " + ", ".join(methods),))
+            return handler(request)
+        except Refusal as refusal:
+            extra = ('WWW-Authenticate: Bearer realm="statusd"',) if refusal.status == 401 else ()
+            return Answer(refusal.status, json.dumps(refusal.document).encode(), headers=extra)
+        except Exception as exc:  # one broad catch for the whole server: it answers, it logs, it goes on
+            self._core.note("error", f"{request.method} {request.path}: {exc!r}")
+            return Answer(500, b'{"error": "internal error; see statusd.log"}')
+
+    # -- who may --
+
+    def _authorise(self, request: Request, may_use_cookie: bool = False) -> None:
+        said = request.headers.get("authorization", "").encode("latin-1")
+        if self._is_token(said[7:]) and said[:7].lower() == b"bearer ":
+            self._mark_link(request)
+            return
+        if may_use_cookie and self._has_session(request):
+            return
+        raise Refusal(401, "a bearer token is needed: Authorization: Bearer TOKEN", field="authorization")
+
+    def _is_token(self, given: bytes) -> bool:
+        return bool(self._core.token) and _compare_digest(given, self._core.token)
+
+    def _mark_link(self, request: Request) -> None:
+        said = request.headers.get("x-gpudash-link")
+        if said is None:
+            return
+        address, _, port = said.partition(" ")
+        try:
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            packed = socket.inet_pton(family, address.partition("%")[0])
+            self._core.sensors.mark_link(plain_address(packed), int(port))
+        except (OSError, ValueError):
+            raise Refusal(400, "X-Gpudash-Link must be ADDRESS PORT", field="x-gpudash-link") from None
+
+    def _session_id(self, request: Request) -> str:
+        pairs = (pair.strip().partition("=") for pair in request.headers.get("cookie", "").split(";"))
+        return next((value for name, _, value in pairs if name == self._cookie_name()), "")
+
+    def _cookie_name(self) -> str:
+        return f"gpudash-{self.port}"  # browsers share cookies between ports of one address
+
+    def _has_session(self, request: Request) -> bool:
+        given, now = self._session_id(request), boot_seconds()
+        is_known = False
+        for known, until in list(self._sessions.items()):
+            if until < now:
+                self._sessions.pop(known, None)
+            else:
+                is_known |= given.isascii() and _compare_digest(given, known)
+        return is_known
+
+    # -- routes --
+
+    def _health(self, _request: Request) -> Answer:
+        core = self._core
+        document: Json = {"ok": core.is_alive(), "version": VERSION, "build": core.build}
+        if not document["ok"]:
+            document["error"] = f"the enforcing thread has not come round for {boot_seconds() - core.ticked_at:.0f} s"
+        return Answer(200 if document["ok"] else 503, json.dumps(document).encode())
+
+    def _status(self, request: Request) -> Answer:
+        self._authorise(request, may_use_cookie=True)
+        return Answer(200, self._core.status_json())
+
+    def _metrics(self, request: Request) -> Answer:
+        self._authorise(request)
+        return Answer(200, metrics_text(self._core.status()).encode(), "text/plain; version=0.0.4; charset=utf-8")
+
+    def _activity(self, request: Request) -> Answer:
+        self._authorise(request)
+        return Answer(200, json.dumps(self._core.activity(request.json())).encode())
+
+    def _extend(self, request: Request) -> Answer:
+        self._authorise(request)
+        return Answer(200, json.dumps(self._core.extend(request.json())).encode())
+
+    def _shutdown(self, request: Request) -> Answer:
+        self._authorise(request)
+        return Answer(202, json.dumps(self._core.shutdown(request.json())).encode())
+
+    def _page(self, request: Request) -> Answer:
+        if self._has_session(request):
+            return self._html(PAGE)
+        return self._html(LOGIN.replace("{note}", ""))
+
+    def _login(self, request: Request) -> Answer:
+        _, _, given = request.body.strip().partition(b"token=")
+        if not self._is_token(unescape_form(given)):
+            note = '<p class="wrong" role="alert">That is not this host\'s token.</p>'
+            return self._html(LOGIN.replace("{note}", note), status=401)
+        session = os.urandom(24).hex()
+        for old in list(self._sessions)[: -SESSION_LIMIT + 1]:
+            self._sessions.pop(old, None)
+        self._sessions[session] = boot_seconds() + SESSION_S
+        cookie = "Set-Cookie: %s=%s; HttpOnly; SameSite=Strict; Path=/; Max-Age=%d"
+        headers = ("Location: /", cookie % (self._cookie_name(), session, SESSION_S))
+        return Answer(303, b"", "text/plain", headers)
+
+    def _logout(self, request: Request) -> Answer:
+        self._sessions.pop(self._session_id(request), None)
+        gone = f"Set-Cookie: {self._cookie_name()}=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0"
+        return Answer(303, b"", "text/plain", ("Location: /", gone))
+
+    @staticmethod
+    def _html(page: str, status: int = 200) -> Answer:
+        nonce = os.urandom(12).hex()
+        policy = "default-src 'none'; style-src 'nonce-%s'; script-src 'nonce-%s'; img-src data:; connect-src 'self'; "
+        policy += "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        headers = ("Content-Security-Policy: " + policy % (nonce, nonce), "Referrer-Policy: same-origin")
+        content = page.replace("{style}", STYLE).replace("{nonce}", nonce).encode()
+        return Answer(status, content, "text/html; charset=utf-8", headers)
+
+
+def unescape_form(given: bytes) -> bytes:
+    """A value of a posted form, %41 and + turned back."""
+    first, *rest = given.replace(b"+", b" ").split(b"%")
+    try:
+        return first + b"".join(bytes.fromhex(part[:2].decode("ascii")) + part[2:] for part in rest)
+    except ValueError:
+        return given
+
+
+# ---- metrics ---------------------------------------------------------------------------------------------------------
+
+
+def metrics_text(status: Json) -> str:
+    """The status as Prometheus text; what is unknown is left out, not zero."""
+    lines: list[str] = []
+
+    def family(name: str, words: str, samples: list[tuple[Json, float | None]]) -> None:
+        known = [(labels, value) for labels, value in samples if value is not None]
+        if known:
+            lines.extend((f"# HELP gpudash_{name} {words}", f"# TYPE gpudash_{name} gauge"))
+        for labels, value in known:
+            inside = ",".join(f'{key}="{escape_label(str(label))}"' for key, label in labels.items())
+            lines.append("gpudash_{}{} {}".format(name, f"{{{inside}}}" if inside else "", json.dumps(float(value))))
+
+    instance, idle, parked = status["instance"], status["idle"], status["parked"]
+    about = {"version": status["version"], "build": status["build"], "account": instance["account"], "id": instance["id"]}
+    family("info", "Which statusd this is, and of which instance.", [(about, 1)])
+    family("enforcing", "1 when this daemon can and will end the host.", [({}, status["enforcing"])])
+    family("lease_remaining_seconds", "Time until the lease ends.", [({}, status["lease"]["remaining_s"])])
+    family("idle_seconds", "Time without activity; absent while a sensor is unknown.", [({}, idle["idle_s"])])
+    family("idle_remaining_seconds", "Time until the idle action.", [({}, idle["remaining_s"])])
+    family("parked_seconds", "Time with GPU memory held and no work.", [({}, parked["parked_s"])])
+    phases = ("watching", "warning", "hook", "ending")
+    family("phase", "The phase this host is in.", [({"phase": name}, name == status["phase"]) for name in phases])
+    signals = status["signals"]
+    family("signal_active", "1 when the signal says active; absent when unknown.", [
+        ({"signal": one["name"]}, None if one["verdict"] == "unknown" else one["verdict"] == "active") for one in signals
+    ])  # fmt: skip
+    family("signal_unknown", "1 when the signal is not known.", [
+        ({"signal": one["name"]}, one["verdict"] == "unknown") for one in signals
+    ])  # fmt: skip
+    family("signal_value", "The last value of the signal.", [({"signal": one["name"]}, one["value"]) for one in signals])
+    family("alarm", "1 for each alarm that is on.", [({"code": one["code"]}, 1) for one in status["alarms"]])
+    gpus = [({"gpu": gpu["index"], "name": gpu["name"]}, gpu) for gpu in status["gpus"]]
+    for name, field, words in (
+        ("gpu_utilisation_percent", "util_pct", "Utilisation of a device."),
+        ("gpu_memory_used_mib", "memory_used_mib", "Memory used on a device."),
+        ("gpu_memory_total_mib", "memory_total_mib", "Memory of a device."),
+        ("gpu_temperature_celsius", "temperature_c", "Temperature of a device."),
+        ("gpu_power_watts", "power_w", "Power drawn by a device."),
+    ):
+        family(name, words, [(labels, gpu[field]) for labels, gpu in gpus])
+    family("cpu_percent", "Share of the cores in use.", [({}, status["cpu_pct"])])
+    family("load_1m", "Load average over a minute.", [({}, status["load_1m"])])
+    family("memory_used_mib", "Memory used.", [({}, status["memory"]["used_mib"])])
+    family("disk_used_gb", "Space used on the root file system.", [({}, status["disk"]["used_gb"])])
+    return "\n".join(lines) + "\n"
+
+
+def escape_label(text: str) -> str:
+    """A label value as Prometheus wants it."""
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+# ---- page ------------------------------------------------------------------------------------------------------------
+
+STYLE = """
+:root{color-scheme:light dark;--bg:#f5f6f8;--card:#fff;--ink:#14181f;--soft:#5a6472;--line:#e2e6ec;--track:#e8ebf0;
+--go:#157a4a;--hold:#2358c5;--warn:#9a5b00;--bad:#b3261e;--warn-bg:#fff4df;--bad-bg:#fdeceb}
+@media(prefers-color-scheme:dark){:root{--bg:#0e1116;--card:#161b22;--ink:#e8ebf0;--soft:#98a3b3;--line:#262d37;
+--track:#252c36;--go:#4cc38a;--hold:#7aa7ff;--warn:#f0b35a;--bad:#ff8a80;--warn-bg:#2b2211;--bad-bg:#2e1716}}
+*{box-sizing:border-box}
+body{margin:0;background:var(--bg);color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;
+font-variant-numeric:tabular-nums}
+main,header,footer{max-width:62rem;margin:0 auto;padding:0 1.25rem}
+header{display:flex;flex-wrap:wrap;gap:.25rem 1rem;align-items:baseline;padding-top:1.75rem}
+h1{font-size:1.35rem;margin:0;letter-spacing:-.01em;overflow-wrap:anywhere}
+h2{font-size:.8rem;font-weight:600;letter-spacing:.06em;text-transform:uppercase;color:var(--soft);margin:0 0 .75rem}
+.soft{color:var(--soft)}.pill{margin-left:auto;border:1px solid currentColor;border-radius:99px;padding:.1rem .75rem;
+font-size:.85rem;font-weight:600}
+.go{color:var(--go)}.hold{color:var(--hold)}.warn{color:var(--warn)}.bad{color:var(--bad)}
+section{background:var(--card);border:1px solid var(--line);border-radius:14px;padding:1.25rem;margin-top:1rem;min-width:0}
+.hero b{display:block;font-size:clamp(2.1rem,8vw,3.4rem);line-height:1.1;letter-spacing:-.03em;font-weight:650}
+.hero p{margin:.35rem 0 0}
+.pair{display:grid;grid-template-columns:1fr 1fr;gap:0 1rem}
+.meter{height:8px;border-radius:9px;background:var(--track);overflow:hidden;margin:.4rem 0}
+.meter i{display:block;height:100%;border-radius:9px;background:currentColor;transition:width .4s}
+.note{border-radius:12px;padding:.7rem 1rem;margin-top:1rem;border:1px solid currentColor}
+.note.bad{background:var(--bad-bg)}.note.warn{background:var(--warn-bg)}
+.note b{display:block}.note span{color:var(--ink)}
+table{border-collapse:collapse;width:100%}
+th{text-align:left;font-weight:500;color:var(--soft);font-size:.85rem;padding:0 .75rem .35rem 0}
+td{border-top:1px solid var(--line);padding:.45rem .75rem .45rem 0;vertical-align:top;overflow-wrap:anywhere}
+td:first-child,td:nth-child(2){white-space:nowrap}td.num,th.num{text-align:right}
+.gpu+.gpu{border-top:1px solid var(--line);margin-top:.9rem;padding-top:.9rem}
+.row{display:flex;flex-wrap:wrap;justify-content:space-between;gap:0 1rem}
+svg{display:block;width:100%;height:34px;margin-top:.35rem}
+ol{list-style:none;margin:0;padding:0}li{display:grid;grid-template-columns:9.5rem 1fr;gap:0 .75rem;padding:.3rem 0}
+footer{padding-top:1rem;padding-bottom:2rem;font-size:.85rem;color:var(--soft);display:flex;flex-wrap:wrap;gap:.25rem 1rem}
+button{font:inherit;color:inherit;background:none;border:1px solid var(--line);border-radius:8px;padding:.35rem .8rem;
+cursor:pointer}
+footer button{padding:0 .6rem}
+:focus-visible{outline:2px solid var(--hold);outline-offset:2px}
+.login{max-width:25rem;margin:14vh auto 0}.login input{width:100%;font:inherit;padding:.55rem .7rem;margin:.35rem 0 1rem;
+border:1px solid var(--soft);border-radius:8px;background:var(--bg);color:inherit}
+.login button{background:var(--hold);border-color:var(--hold);color:var(--card);font-weight:600;width:100%;padding:.55rem}
+.wrong{color:var(--bad);margin:.2rem 0}
+@media(max-width:40rem){.pair{grid-template-columns:1fr}.opt{display:none}li{grid-template-columns:1fr}
+main,header,footer{padding-left:.85rem;padding-right:.85rem}section{padding:1rem}}
+@media(prefers-reduced-motion:reduce){.meter i{transition:none}}
+"""
+
+LOGIN = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>statusd: sign in</title><link rel="icon" href="data:,"><style nonce="{nonce}">{style}</style>
+<main><section class="login"><h1>statusd</h1><p class="soft">This host shows itself to those who hold its token.</p>{note}
+<form method="post" action="/login"><label for="token">Token</label>
+<input id="token" name="token" type="password" autocomplete="off" required autofocus>
+<button>Show this host</button></form>
+<p class="soft">It stands in <code>~/.gpudash/token</code> on the host.</p></section></main></html>
+"""
+
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>statusd</title><link rel="icon" href="data:,"><style nonce="{nonce}">{style}</style>
+<header><h1 id="name">&hellip;</h1><span class="soft" id="where"></span><span class="pill" id="phase" role="status"></span></header>
+<main><div id="notes" aria-live="polite"></div>
+<section class="hero" aria-label="When this host ends"><b id="left">&hellip;</b><p id="why"></p></section>
+<div class="pair"><section><h2>Lease</h2><div id="lease"></div></section><section><h2>Idle</h2><div id="idle"></div></section></div>
+<section><h2>GPUs</h2><div id="gpus"></div></section>
+<section><h2>Signals</h2><table><thead><tr><th scope="col">Signal<th scope="col">Says<th scope="col">Value
+<th scope="col" class="opt">Detail<th scope="col" class="num">Age</tr></thead><tbody id="signals"></tbody></table></section>
+<div class="pair"><section><h2>Machine</h2><div id="machine"></div></section>
+<section><h2>Recent</h2><ol id="events"></ol></section></div></main>
+<footer><span id="about"></span><span id="fresh"></span>
+<form method="post" action="/logout"><button>Sign out</button></form></footer>
+<script nonce="{nonce}">
+"use strict";
+const $=id=>document.getElementById(id), past={}, NONE="\\u2013";
+function el(tag,kind,...kids){const e=document.createElement(tag);if(kind)e.className=kind;
+  e.append(...kids.filter(k=>k!==null&&k!==undefined));return e}
+function put(id,...kids){$(id).replaceChildren(...kids.filter(k=>k!==null&&k!==undefined))}
+function spoken(s){if(s===null)return NONE;if(s<120)return s+" s";const m=Math.floor(s/60),h=Math.floor(m/60),d=Math.floor(h/24);
+  if(h<1)return m+" min";if(d<1)return h+" h"+(m%60?" "+m%60+" min":"");return d+" d"+(h%24?" "+h%24+" h":"")}
+function clock(t){if(!t)return NONE;const d=new Date(t);return d.toLocaleString([],{weekday:"short",hour:"2-digit",minute:"2-digit"})}
+function big(n){return n===null?NONE:n.toLocaleString("en",{maximumFractionDigits:n<10?1:0})}
+function shown(v,u){if(v===null)return NONE;if(u==="B/s"){for(const x of["B/s","kB/s","MB/s"]){if(v<1000)return big(v)+" "+x;v/=1000}
+  return big(v)+" GB/s"}if(u==="s")return spoken(Math.round(v))+" ago";return big(v)+(u?" "+u:"")}
+function meter(label,part,tone,words){const p=Math.max(0,Math.min(100,part)),i=el("i"),m=el("div","meter "+tone,i);
+  i.style.width=p+"%";m.setAttribute("role","meter");m.setAttribute("aria-label",label);m.setAttribute("aria-valuemin",0);
+  m.setAttribute("aria-valuemax",100);m.setAttribute("aria-valuenow",Math.round(p));m.setAttribute("aria-valuetext",words);return m}
+function spark(values){const n="http://www.w3.org/2000/svg",s=document.createElementNS(n,"svg"),l=document.createElementNS(n,"polyline");
+  s.setAttribute("viewBox","0 0 119 34");s.setAttribute("preserveAspectRatio","none");s.setAttribute("aria-hidden","true");
+  l.setAttribute("points",values.map((v,i)=>(119-2*(values.length-1-i))+","+(32-v*.3)).join(" "));l.setAttribute("fill","none");
+  l.setAttribute("stroke","currentColor");l.setAttribute("stroke-width","1.5");l.setAttribute("vector-effect","non-scaling-stroke");
+  s.append(l);return s}
+const SAYS={lease:"its lease ends",hard:"its hard deadline is reached",idle:"it is idle",parked:"GPU memory is held without work",
+  request:"it was asked to"}, DOES={stop:"stops",hibernate:"hibernates",terminate:"is terminated"};
+function note(tone,title,text){return el("div","note "+tone,el("b","",title),el("span","",text))}
+function draw(s){
+  const name=s.instance.name||s.instance.id;document.title=name+" \\u00b7 statusd";$("name").textContent=name;
+  $("where").textContent=[s.instance.account,s.instance.region,s.instance.id].filter(Boolean).join(" \\u00b7 ");
+  const tone=s.phase==="watching"?(s.enforcing?"go":"bad"):s.phase==="warning"?"warn":"bad";
+  $("phase").className="pill "+tone;$("phase").textContent=s.enforcing?s.phase:"not enforcing";
+  put("notes",...(s.ending?[note("bad","This host is ending",s.ending.action+" because "+SAYS[s.ending.reason]+". "+
+      (s.ending.last_error?"Attempt "+s.ending.attempts+" failed: "+s.ending.last_error+". It is tried again.":""))]:[]),
+    ...s.warnings.slice(-1).map(w=>note("warn","Warning",w.text)),...s.alarms.map(a=>note("bad","Alarm",a.text)));
+  const left=s.ends_at?Math.max(0,Math.round((Date.parse(s.ends_at)-Date.parse(s.now))/1000)):null;
+  const act=s.ends_why==="lease"||s.ends_why==="hard"?s.policy.lease_action:s.policy.idle_action;
+  $("left").textContent=s.ending?"Ending now":left===null?"No end in sight":"Ends in "+spoken(left);
+  $("left").className=s.ending||(left!==null&&left<300)||left===null?"bad":left<900?"warn":"";
+  $("why").textContent=s.ending||left===null?"":"It "+DOES[act]+" "+clock(s.ends_at)+" because "+SAYS[s.ends_why]+".";
+  put("lease",el("div","row",el("span","",s.lease.deadline?spoken(s.lease.remaining_s)+" left":"no lease"),
+      el("span","soft",clock(s.lease.deadline))),el("div","row soft",el("span","","hard deadline"),el("span","",clock(s.lease.hard_deadline))));
+  const i=s.idle,busy=i.held_by.length||i.unknown.length;
+  put("idle",el("div","row",busy?el("span","hold",s.awake_because||"starting"):el("span","","idle for "+spoken(i.idle_s)),
+      el("span","soft",i.timeout_s?i.action+" after "+spoken(i.timeout_s):"no idle timeout")),
+    i.timeout_s?meter("idle time used",busy?0:100*i.idle_s/i.timeout_s,busy?"hold":"warn",spoken(i.idle_s)+" of "+spoken(i.timeout_s)):null,
+    s.parked.parked_s!==null?el("div","warn","parked for "+spoken(s.parked.parked_s)+(s.parked.timeout_s?" of "+spoken(s.parked.timeout_s):"")):null);
+  put("gpus",...(s.gpus.length?s.gpus.map(g=>{const h=past[g.index]=(past[g.index]||[]).concat(g.util_pct||0).slice(-60);
+      const mem=g.memory_total_mib?100*g.memory_used_mib/g.memory_total_mib:0;
+      const cells=[big(g.memory_used_mib)+" of "+big(g.memory_total_mib)+" MiB",g.temperature_c===null?null:big(g.temperature_c)+" \\u00b0C",
+        g.power_w===null?null:big(g.power_w)+" W"].filter(Boolean).join(" \\u00b7 ");
+      const who=(g.processes||[]).map(p=>(p.name||"pid "+p.pid)+(p.memory_mib===null?"":" "+big(p.memory_mib)+" MiB")).join(", ");
+      return el("div","gpu",el("div","row",el("strong","",g.index+"  "+g.name),el("span","",g.util_pct===null?"load unknown":big(g.util_pct)+" %")),
+        meter("GPU "+g.index+" load",g.util_pct||0,"go",big(g.util_pct)+" percent"),el("div","row soft",el("span","",cells),el("span","",who)),
+        meter("GPU "+g.index+" memory",mem,"hold",cells),el("div","go",spark(h)))}):[el("span","soft","none seen")]));
+  const MARK={active:["\\u25cf active","hold"],idle:["\\u25cb idle","soft"],unknown:["? unknown","bad"]};
+  put("signals",...s.signals.map(g=>{const m=MARK[g.verdict],limit=g.threshold===null?"":" (> "+shown(g.threshold,g.unit)+")";
+    const head=el("th","",g.name.replace("_"," "));head.scope="row";
+    return el("tr","",el("td","",g.name.replace("_"," ")),el("td",g.counts?m[1]:"soft",m[0]),
+      el("td","",shown(g.value,g.unit),el("span","soft opt",limit)),el("td","soft opt",(g.counts?"":"not counted. ")+g.detail),
+      el("td","num soft",g.age_s===null?NONE:g.age_s+" s"))}));
+  const part=(a,b)=>a===null||!b?0:100*a/b,m=s.memory,d=s.disk;
+  put("machine",...[["CPU",s.cpu_pct||0,s.cpu_pct===null?NONE:big(s.cpu_pct)+" %"],["Memory",part(m.used_mib,m.total_mib),
+      big(m.used_mib)+" of "+big(m.total_mib)+" MiB"],["Disk",part(d.used_gb,d.total_gb),big(d.used_gb)+" of "+big(d.total_gb)+" GB"]]
+    .flatMap(([n,p,w])=>[el("div","row",el("span","",n),el("span","soft",w)),meter(n,p,p>90?"bad":"hold",w)]),
+    el("div","soft","load "+(s.load_1m===null?NONE:s.load_1m.toFixed(2))));
+  put("events",...s.events.slice(-8).reverse().map(e=>el("li","",el("time","soft",clock(e.at)),el("span","",e.text))));
+  $("about").textContent="statusd "+s.version+" \\u00b7 "+s.build+" \\u00b7 policy "+s.policy.revision}
+let good=Date.now();
+async function tick(){try{const r=await fetch("/status",{signal:AbortSignal.timeout?AbortSignal.timeout(5000):undefined});
+    if(r.status===401){location.reload();return}draw(await r.json());good=Date.now()}catch(e){}
+  const age=Math.round((Date.now()-good)/1000);$("fresh").textContent=age<6?"live":"no answer for "+age+" s";
+  $("fresh").className=age<6?"":"bad";document.querySelector("main").style.opacity=age<15?1:.45;setTimeout(tick,2000)}
+tick();
+</script></html>
+"""
+
+
+# ---- process: lock, start, stop, check -------------------------------------------------------------------------------
+
+
+def take_lock(home: str) -> int:
+    """Hold the home folder for life; Problem with code 3 when another statusd does."""
+    fd = os.open(os.path.join(home, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
+        os.close(fd)
+        raise Problem(f"statusd already runs here as pid {holder}", 3) from None
+    with contextlib.suppress(OSError):  # on a full disk --stop finds the pid in run.json
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+    return fd
+
+
+def is_locked(home: str) -> bool:
+    """Whether some process holds the lock now."""
+    try:
+        fd = os.open(os.path.join(home, "lock"), os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(fd)
+
+
+def set_aside(path: str, kind: str) -> str:
+    """Rename a file that cannot be used to the first free NAME.kind-N, so that nothing is lost."""
+    number = 1
+    while os.path.exists(f"{path}.{kind}-{number}"):
+        number += 1
+    target = f"{path}.{kind}-{number}"
+    os.replace(path, target)
+    return os.path.basename(target)
+
+
+def load_state(path: str) -> tuple[Json, str]:
+    """The state file and, when it cannot be used, the words for the alarm."""
+    try:
+        with open(path, "rb") as file:
+            state = json.loads(file.read().decode("utf-8"))
+        if not isinstance(state, dict) or state.get("schema") != SCHEMA:
+            raise ValueError("not a state file of this statusd")
+        policy = state["policy"]
+        for name in ("lease_deadline", "hard_deadline"):
+            if policy[name] is not None and not is_number(policy[name]):
+                raise ValueError(f"{name} is no time")
+        int(policy["revision"])
+    except FileNotFoundError:
+        return {}, ""
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        return {}, f"{exc}"
+    return state, ""
+
+
+def open_core(home: str, build: str) -> Core:
+    """Core from configuration and state. Either alone is enough; what is broken is set aside and becomes an alarm."""
+    state_path = os.path.join(home, "state.json")
+    state, broken = load_state(state_path)
+    config_problem = ""
+    try:
+        config, unknown_keys = load_config(os.path.join(home, "config.json"))
+    except Problem as exc:
+        config_problem = str(exc)
+        try:
+            config, unknown_keys = check_config(state["config"])
+        except (Problem, KeyError):
+            raise exc from None
+    note = ""
+    if state and state.get("instance_key") != instance_key(config):
+        note = "the state file of another instance was set aside as " + set_aside(state_path, "other")
+        state = {}
+    core = None
+    if not broken:
+        try:
+            core = Core(home, config, unknown_keys, state, build)
+        except (KeyError, TypeError, ValueError, AttributeError) as exc:
+            broken = f"{type(exc).__name__}: {exc}"
+    if core is None:
+        core = Core(home, config, unknown_keys, {}, build)
+        text = "state.json was unusable (%s); it was set aside as %s and the deadlines of config.json are in force"
+        core.alarm("state-corrupt", text % (broken, set_aside(state_path, "corrupt")), sticky=True)
+    if note:
+        core.note("start", note)
+    if config_problem:
+        core.alarm("config", f"{config_problem}; the last good configuration is in force")
+    return core
+
+
+class Daemon:
+    """One running statusd: its threads, its files and its end."""
+
+    def __init__(self, home: str) -> None:
+        self.home = home
+        self._lock = take_lock(home)
+        self.core = open_core(home, own_build())
+        self.core.token = ensure_token(os.path.join(home, "token"))
+        self.web = Web(self.core)
+        self.core.port = self.web.port
+        self._scribe = Scribe(self.core)
+        self._wake_out, self._wake_in = os.pipe()
+        for end in (self._wake_out, self._wake_in):
+            os.set_blocking(end, False)
+        self._is_stopping = False
+        self.core.wake, self.core.poke_scribe = self._wake, self._scribe.poke
+
+    def start(self) -> None:
+        """Serve, and say where; after this a client may rely on run.json."""
+        core = self.core
+        core.note("start", f"statusd {VERSION} ({core.build}) serves on 127.0.0.1:{self.web.port}")
+        run = {
+            "pid": os.getpid(), "port": self.web.port, "version": VERSION, "build": core.build,
+            "started_at": utc(core.started_at), "script": os.path.realpath(__file__),
+        }  # fmt: skip
+        for thread in (core.host, core.files, core.gpu, self._scribe, Ender(core)):
+            if thread is not core.gpu or core.config["gpus"] != 0:
+                thread.start()
+        core.tick()
+        self.web.start()
+        try:
+            write_atomic(os.path.join(self.home, "run.json"), json.dumps(run).encode())
+        except OSError as exc:
+            core.alarm("run-file", f"run.json cannot be written: {exc.strerror}")
+
+    def run(self) -> None:
+        """Enforce until asked to stop."""
+        core = self.core
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._request_stop())
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        while not self._is_stopping:
+            try:
+                core.tick()
+            except Exception as exc:  # one broad catch for the whole loop: a guard that dies of a bug guards nothing
+                core.alarm("internal", f"an internal error: {exc!r}")
+            if select.select([self._wake_out], [], [], core.next_event_s())[0]:
+                os.read(self._wake_out, 4096)
+        core.note("stop", "statusd was asked to stop")
+        core.gpu.stop()
+        core.host.stop()
+        core.files.stop()
+        self._scribe.stop()
+        remove(os.path.join(self.home, "run.json"))
+
+    def _wake(self) -> None:
+        try:
+            os.write(self._wake_in, b".")
+        except BlockingIOError:
+            return
+
+    def _request_stop(self) -> None:
+        self._is_stopping = True
+        self._wake()
+
+
+# The second stage gets the compiled program through a descriptor. Compiling leaves 8 MB behind that Python never gives
+# back, so the process that serves is one that did not compile.
+SECOND_STAGE = (
+    "import marshal,sys;file=open(int(sys.argv[2]),'rb');code=marshal.load(file);file.close();"
+    "program={'__name__':'statusd','__file__':sys.argv[1]};exec(code,program);"
+    "program['serve'](sys.argv[4],int(sys.argv[5]))"
+)
+
+
+def start_second_stage(home: str, code: CodeType, telling: int) -> None:
+    """Become a lean process that serves; comes back only where that cannot be done."""
+    try:
+        fd = os.memfd_create("statusd") if hasattr(os, "memfd_create") else _unnamed_file(home)
+        os.write(fd, marshal.dumps(code))
+        os.lseek(fd, 0, os.SEEK_SET)
+        for passed in (fd, telling):
+            if passed >= 0:
+                os.set_inheritable(passed, True)
+        arguments = [os.path.realpath(__file__), str(fd), "--home", home, str(telling)]
+        os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", SECOND_STAGE, *arguments])
+    except (OSError, TypeError, ValueError):
+        return
+
+
+def _unnamed_file(home: str) -> int:
+    path = os.path.join(home, "code.tmp")
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.unlink(path)
+    return fd
+
+
+def serve(home: str, telling: int) -> None:
+    """Serve until SIGTERM; whether that began well is told through the pipe `telling`, or on stdout when it is -1."""
+    os.umask(0o077)
+    report: Json
+    try:
+        daemon = Daemon(home)
+        daemon.start()
+        report = {"port": daemon.web.port, "build": daemon.core.build}
+    except Problem as exc:
+        report = {"error": str(exc), "code": exc.code}
+    except Exception as exc:  # whatever it is, the one who waits has to hear it
+        report = {"error": f"statusd cannot start: {exc!r}", "code": 1}
+    if telling >= 0:
+        os.write(telling, json.dumps(report).encode())
+        os.close(telling)
+    elif "error" not in report:
+        sys.stdout.write(f"statusd {VERSION} ({report['build']}) serves on 127.0.0.1:{report['port']}\n")
+        sys.stdout.flush()
+    else:
+        sys.stderr.write(f"statusd: {report['error']}\n")
+        sys.stderr.flush()
+    if "error" in report:
+        append_log(os.path.join(home, "statusd.log"), f"{utc(time.time())} {'start':16s} {report['error']}\n")
+        os._exit(report["code"])
+    daemon.run()
+    os._exit(0)  # threads that hang in a disk or a GPU driver are not waited for
+
+
+def run_foreground(home: str, code: CodeType) -> int:
+    """Serve in this process until SIGTERM."""
+    start_second_stage(home, code, -1)
+    serve(home, -1)
+    return 0
+
+
+def run_daemonized(home: str, code: CodeType) -> int:
+    """Serve in a process of its own; returns once it answers, or says why it does not."""
+    told, telling = os.pipe()
+    if os.fork() == 0:
+        os.close(told)
+        os.setsid()
+        if os.fork() == 0:
+            _leave_terminal(telling)
+            start_second_stage(home, code, telling)
+            serve(home, telling)
+        os._exit(0)
+    os.close(telling)
+    said = b""
+    while select.select([told], [], [], 20)[0]:
+        chunk = os.read(told, 4096)
+        if not chunk:
+            break
+        said += chunk
+    os.wait()
+    report = json.loads(said.decode() or '{"error": "statusd did not start; see statusd.log", "code": 1}')
+    if "error" in report:
+        raise Problem(report["error"], report["code"])
+    if ask_health(report["port"]).get("build") != report["build"]:
+        raise Problem(f"statusd started but does not answer on 127.0.0.1:{report['port']}")
+    sys.stdout.write(f"statusd {VERSION} ({report['build']}) serves on 127.0.0.1:{report['port']}\n")
+    return 0
+
+
+def _leave_terminal(telling: int) -> None:
+    """The grandchild keeps no terminal and no inherited descriptor but the pipe."""
+    os.chdir("/")
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    for name in os.listdir("/dev/fd"):
+        if int(name) not in (0, 1, 2, telling):
+            with contextlib.suppress(OSError):
+                os.close(int(name))
+
+
+def ask_health(port: int) -> Json:
+    """What /health answers; empty when it does not."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as link:
+            link.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+            answer = b"".join(iter(lambda: link.recv(4096), b""))
+        document: Json = json.loads(answer.partition(b"\r\n\r\n")[2].decode())
+        return document
+    except (OSError, ValueError):
+        return {}
+
+
+def holder_of(home: str) -> int:
+    """The pid that holds the lock, proved by the kernel's lock table where there is one and by its command line."""
+    pids = []
+    for name in ("lock", "run.json"):
+        try:
+            with open(os.path.join(home, name), encoding="utf-8") as file:
+                text = file.read()
+            pids.append(int(json.loads(text)["pid"]) if name == "run.json" else int(text))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    found = os.stat(os.path.join(home, "lock"))
+    for pid in pids:
+        if _holds_lock(pid, found.st_ino) and "statusd" in command_line(pid) + own_script(home):
+            return pid
+    raise Problem("the lock is held, but not provably by a statusd; nothing was stopped")
+
+
+def _holds_lock(pid: int, inode: int) -> bool:
+    try:
+        with open("/proc/locks", encoding="ascii") as file:
+            rows = [line.split() for line in file]
+    except OSError:
+        return True  # no lock table (macOS): the command line alone decides
+    return any(row[1] == "FLOCK" and row[4] == str(pid) and row[5].endswith(f":{inode}") for row in rows)
+
+
+def command_line(pid: int) -> str:
+    """The command line of a process; empty when it is gone."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().replace(b"\0", b" ").decode("utf-8", "replace")
+    except OSError:
+        asked = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], stdout=subprocess.PIPE, check=False)
+        return asked.stdout.decode("utf-8", "replace")
+
+
+def own_script(home: str) -> str:
+    """The script run.json says is running, if it is this program."""
+    try:
+        with open(os.path.join(home, "run.json"), encoding="utf-8") as file:
+            return str(json.load(file)["script"])
+    except (OSError, ValueError, KeyError):
+        return ""
+
+
+def stop_running(home: str) -> int:
+    """End the statusd of this home and wait until its lock is free."""
+    if not is_locked(home):
+        sys.stdout.write("statusd does not run here\n")
+        return 0
+    pid = holder_of(home)
+    for number, patience in ((signal.SIGTERM, 12.0), (signal.SIGKILL, 5.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        pause, until = threading.Event(), boot_seconds() + patience
+        while boot_seconds() < until:
+            if not is_locked(home):
+                sys.stdout.write(f"statusd (pid {pid}) stopped\n")
+                return 0
+            pause.wait(0.02)
+    raise Problem(f"statusd (pid {pid}) does not stop")
+
+
+def check(home: str) -> int:
+    """Say whether this file, interpreter and configuration would work, without starting anything."""
+    config, unknown_keys = load_config(os.path.join(home, "config.json"))
+    if os.path.exists(os.path.join(home, "token")):
+        read_token(os.path.join(home, "token"))
+    policy, instance = config["policy"], config["instance"]
+    words = [
+        f"statusd {VERSION} ({own_build()}) on Python {sys.version.split()[0]}: ready",
+        "instance  {} {} {}".format(instance["account"], instance["id"], instance["name"]),
+        "lease     {}, hard {}, then {}".format(policy["lease_deadline"], policy["hard_deadline"], policy["lease_action"]),
+        "idle      {} s, then {}".format(policy["idle_timeout_s"], policy["idle_action"]),
+        "end       {}".format(config["end"]["method"]),
+    ]
+    if unknown_keys:
+        words.append("unknown   {} (these keys do nothing)".format(", ".join(unknown_keys)))
+    sys.stdout.write("\n".join(words) + "\n")
+    return 0
+
+
+USAGE = """usage: python statusd.py [--home DIR] [--foreground | --daemonize | --check | --stop | --version]
+
+  --home DIR     the folder with config.json (default ~/.gpudash)
+  --foreground   serve in this process (the default)
+  --daemonize    serve in a process of its own; returns once it answers
+  --check        check file, interpreter and configuration; start nothing
+  --stop         end the statusd of that folder and wait for it
+  --version      print the version and the build
+
+exit codes: 0 done, 1 failed, 2 usage, 3 another statusd already runs there
+"""
+
+
+def parse_arguments(arguments: list[str]) -> tuple[str, str]:
+    """The verb and the home folder; Problem with code 2 for anything else."""
+    home, verb, rest = "~/.gpudash", "", list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if word.startswith("--home="):
+            home = word[7:]
+        elif word == "--home" and rest:
+            home = rest.pop(0)
+        elif word in ("--check", "--daemonize", "--foreground", "--stop", "--version", "--help", "-h") and not verb:
+            verb = word
+        else:
+            raise Problem(f"unexpected argument {word}\n\n{USAGE}", 2)
+    return verb or "--foreground", os.path.abspath(os.path.expanduser(home))
+
+
+def main(arguments: list[str], code: CodeType) -> int:
+    """Run one verb; the answer is the exit code."""
+    os.umask(0o077)
+    try:
+        if sys.version_info < (3, 8):
+            raise Problem(f"statusd needs Python 3.8 or later; this is {sys.version.split()[0]}")
+        verb, home = parse_arguments(arguments)
+        if verb in ("--help", "-h"):
+            sys.stdout.write(USAGE)
+            return 0
+        if verb == "--version":
+            sys.stdout.write(f"statusd {VERSION} ({own_build()})\n")
+            return 0
+        if verb == "--check":
+            return check(home)
+        if verb == "--stop":
+            return stop_running(home)
+        os.makedirs(home, mode=0o700, exist_ok=True)
+        os.chmod(home, 0o700)
+        return run_daemonized(home, code) if verb == "--daemonize" else run_foreground(home, code)
+    except (Problem, OSError) as exc:
+        sys.stderr.write(f"statusd: {exc}\n")
+        return exc.code if isinstance(exc, Problem) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], sys._getframe().f_code))

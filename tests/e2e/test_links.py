@@ -1,0 +1,472 @@
+"""Links against a real OpenSSH server: trust, keys, commands, and a server that dies, stalls or moves."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from gpudash.clock import SystemClock
+from gpudash.errors import HostError, LinkDown, NeedsUser, NoService
+from gpudash.hosts import Hosts, LinkState
+from gpudash.hosts.auth import AuthUndecided, PassphraseWanted
+from gpudash.hosts.hostkeys import HostKeyUndecided
+from gpudash.hosts.sshcmd import ssh_argv
+from gpudash.model.instance import InstanceKey, SshAddress
+from tests.support.links import QUICK, descriptors
+from tests.support.sshd import Sshd, free_port, make_key, until
+
+pytest_plugins = ["tests.support.link_fixtures"]
+pytestmark = pytest.mark.needs("sshd", "ssh", "ssh-keygen", "ssh-agent")
+
+
+def threads() -> set[str]:
+    return {thread.name for thread in threading.enumerate()}
+
+
+# ---- trust
+
+
+def test_first_contact_is_recorded_and_shown(hosts: Hosts, sshd: Sshd, state_dir: Path) -> None:
+    """A machine of ours is trusted on first contact; its fingerprint is what ssh-keygen says."""
+    link = hosts.link(sshd.instance())
+    link.wait_up(5)
+    said = subprocess.run(["ssh-keygen", "-lf", f"{sshd.host_keys[0]}.pub"], capture_output=True, text=True, check=True)
+    assert link.fingerprint in said.stdout.split()
+    assert (state_dir / "known_hosts").read_text().startswith("gpudash-acct-i-box ssh-ed25519 ")
+
+
+def test_strange_machine_waits_for_a_person(hosts: Hosts, sshd: Sshd) -> None:
+    """Nothing is sent to it before its fingerprint was accepted; the wrong one does not help."""
+    link = hosts.link(sshd.instance(managed=False))
+    with pytest.raises(HostKeyUndecided) as caught:
+        link.wait_up(5)
+    assert link.state is LinkState.NEEDS_USER
+    assert "Accepted" not in sshd.log()
+    with pytest.raises(NeedsUser, match="Look again"):
+        link.accept("SHA256:wrong")
+    link.accept(caught.value.offered.fingerprint)
+    link.wait_up(5)
+
+
+def test_told_fingerprint_is_checked(hosts: Hosts, sshd: Sshd) -> None:
+    """The cloud told another key: the link stops, and says both."""
+    address = dataclasses.replace(sshd.address, host_key_fingerprint="SHA256:told")
+    link = hosts.link(sshd.instance(ssh=address))
+    with pytest.raises(HostKeyUndecided, match="SHA256:told"):
+        link.wait_up(5)
+
+
+def test_changed_key_stops_until_accepted(hosts: Hosts, sshd: Sshd) -> None:
+    """After a re-installed machine nothing goes on by itself; a person who accepts it sets it going."""
+    link = hosts.link(sshd.instance())
+    link.wait_up(5)
+    before = link.fingerprint
+    sshd.kill()
+    sshd.host_keys[0].unlink()
+    make_key(sshd.host_keys[0])
+    sshd.start()
+    until(lambda: link.state is LinkState.NEEDS_USER)
+    assert isinstance(link.decision, HostKeyUndecided)
+    assert before is not None
+    assert link.fingerprint is not None
+    assert before in str(link.problem)
+    assert link.fingerprint in str(link.problem)
+    link.accept(link.fingerprint)
+    link.wait_up(5)
+
+
+def test_trust_follows_the_instance_and_not_the_address(hosts: Hosts, sshd: Sshd, tmp_path: Path) -> None:
+    """The cloud gave the address to another machine: its own key is recorded beside, not taken for a change."""
+    hosts.link(sshd.instance("old")).wait_up(5)
+    hosts.drop(sshd.instance("old").key)
+    sshd.kill()
+    with Sshd(tmp_path / "next") as other:
+        hosts.link(other.instance("new")).wait_up(5)
+
+
+def test_host_with_several_keys_is_asked_for_the_one_we_hold(hosts: Hosts, tmp_path: Path) -> None:
+    """We hold its RSA key; it also has newer ones. That is no change."""
+    with Sshd(tmp_path / "s", key_kinds=("rsa",)) as sshd:
+        link = hosts.link(sshd.instance())
+        link.wait_up(5)
+        sshd.kill()
+        sshd.host_keys += [make_key(tmp_path / "s" / "late", "ed25519")]
+        sshd.start()
+        until(lambda: link.state is LinkState.UP)
+        assert (link.generation, link.problem) == (2, None)
+
+
+# ---- who we are
+
+
+def test_usual_keys_are_tried(hosts: Hosts, sshd: Sshd, own_home: Path) -> None:
+    """No key file named by the cloud: ~/.ssh/id_ed25519 does it."""
+    (own_home / ".ssh").mkdir()
+    sshd.user_key.rename(own_home / ".ssh" / "id_ed25519")
+    hosts.link(sshd.instance(ssh=dataclasses.replace(sshd.address, identity_file=None))).wait_up(5)
+
+
+@pytest.fixture
+def agent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A running ssh-agent."""
+    socket = f"/tmp/gpudash-agent-{os.getpid()}"
+    with subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL) as process:
+        until(lambda: os.path.exists(socket))
+        monkeypatch.setenv("SSH_AUTH_SOCK", socket)
+        yield
+        process.terminate()
+
+
+@pytest.mark.usefixtures("agent")
+def test_agent_opens_a_locked_key(hosts: Hosts, sshd: Sshd, tmp_path: Path) -> None:
+    """The key file is locked, but the agent holds the key: no question."""
+    open_copy = make_key(tmp_path / "locked")
+    subprocess.run(["ssh-add", "-q", str(open_copy)], check=True)
+    subprocess.run(["ssh-keygen", "-q", "-p", "-N", "secret", "-f", str(open_copy)], check=True, capture_output=True)
+    sshd.unauthorize()
+    sshd.authorize(tmp_path / "locked.pub")
+    hosts.link(sshd.instance(ssh=dataclasses.replace(sshd.address, identity_file=str(open_copy)))).wait_up(5)
+
+
+def test_locked_key_asks_for_its_pass_phrase(hosts: Hosts, sshd: Sshd, tmp_path: Path) -> None:
+    """Missing and wrong pass phrases are told apart; the right one opens, and nobody asks again after an outage."""
+    locked = make_key(tmp_path / "locked", passphrase="open sesame")
+    sshd.authorize(tmp_path / "locked.pub")
+    link = hosts.link(sshd.instance(ssh=dataclasses.replace(sshd.address, identity_file=str(locked))))
+    with pytest.raises(PassphraseWanted, match="needs its pass phrase"):
+        link.wait_up(5)
+    link.unlock("wrong")
+    with pytest.raises(PassphraseWanted, match="does not open"):
+        link.wait_up(5)
+    link.unlock("open sesame")
+    link.wait_up(5)
+    sshd.cut()
+    until(lambda: link.generation == 2)
+
+
+def test_refused_keys_are_named(hosts: Hosts, sshd: Sshd) -> None:
+    """It says who was refused with which key; one connection was made for it, and no second by itself."""
+    sshd.unauthorize()
+    link = hosts.link(sshd.instance())
+    with pytest.raises(AuthUndecided, match=re.escape(str(sshd.user_key))):
+        link.wait_up(5)
+    sshd.authorize(sshd.user_key.with_suffix(".pub"))
+    with pytest.raises(AuthUndecided):
+        link.wait_up(0.3)
+    assert sshd.log().count("Connection closed by authenticating user") <= 1
+    link.retry()
+    link.wait_up(5)
+
+
+def test_young_machine_may_not_have_our_key_yet(sshd: Sshd, state_dir: Path) -> None:
+    """While it boots a refusal is waited out."""
+    quick = dataclasses.replace(QUICK, boot_s=60)
+    hosts = Hosts(state_dir, SystemClock(), owner="cli", limits=quick)
+    sshd.unauthorize()
+    link = hosts.link(sshd.instance(started_at=datetime.now(UTC)))
+    with pytest.raises(LinkDown, match="may not have our key yet"):
+        link.wait_up(0.5)
+    sshd.authorize(sshd.user_key.with_suffix(".pub"))
+    link.wait_up(5)
+    hosts.close()
+
+
+# ---- commands and streams
+
+
+def test_command_streams_and_status(hosts: Hosts, sshd: Sshd) -> None:
+    """stdin goes in, both streams and the status come out, megabytes on both at once too."""
+    link = hosts.link(sshd.instance())
+    result = link.exec("cat; echo bad >&2; exit 3", timeout=5, stdin=b"good")
+    assert (result.exit_status, result.stdout, result.complaint) == (3, b"good", "bad")
+    result = link.exec("head -c 4000000 /dev/zero | tee /dev/stderr", timeout=10)
+    assert (len(result.stdout), len(result.stderr)) == (4_000_000, 4_000_000)
+
+
+def test_command_that_does_not_end(hosts: Hosts, sshd: Sshd) -> None:
+    """It is given up in time, and the link lives on."""
+    link = hosts.link(sshd.instance())
+    link.wait_up(5)
+    begun = time.monotonic()
+    with pytest.raises(HostError, match="did not end in time"):
+        link.exec("sleep 60", timeout=0.5)
+    assert time.monotonic() - begun < 3
+    assert link.exec("echo well", timeout=5).text == "well\n"
+
+
+def test_many_commands_at_once(hosts: Hosts, sshd: Sshd) -> None:
+    """Twelve at once pass, though the server allows ten sessions."""
+    link = hosts.link(sshd.instance())
+    results: list[str] = []
+    crowd = [
+        threading.Thread(target=lambda: results.append(link.exec("sleep 0.1; echo x", timeout=10).text))
+        for _ in range(12)
+    ]
+    for thread in crowd:
+        thread.start()
+    for thread in crowd:
+        thread.join()
+    assert results == ["x\n"] * 12
+
+
+def test_sftp_is_one_session_kept(hosts: Hosts, sshd: Sshd) -> None:
+    """Twenty uses, one session."""
+    link = hosts.link(sshd.instance())
+    for number in range(20):
+        with link.sftp() as sftp, sftp.open(f"{sshd.home}/file", "w") as file:
+            file.write(str(number))
+    assert (sshd.home / "file").read_text() == "19"
+
+
+def test_host_without_sftp(hosts: Hosts, tmp_path: Path) -> None:
+    """Said in words; commands still work."""
+    with Sshd(tmp_path / "s", "Subsystem none /bin/false") as sshd:
+        link = hosts.link(sshd.instance())
+        with pytest.raises(HostError, match="offers no SFTP"), link.sftp():
+            pass
+        assert link.exec("echo well", timeout=5).text == "well\n"
+
+
+def test_port_without_service_is_no_fault_of_the_link(hosts: Hosts, sshd: Sshd) -> None:
+    """Refused there is not refused here."""
+    link = hosts.link(sshd.instance())
+    link.wait_up(5)
+    with pytest.raises(NoService, match="Nothing listens"):
+        link.open_channel("127.0.0.1", free_port(), 5)
+    assert (link.state, link.generation) == (LinkState.UP, 1)
+
+
+# ---- life and death
+
+
+def test_nothing_listens(hosts: Hosts, sshd: Sshd) -> None:
+    """The text names the address; the link goes on trying, and comes up when the server does."""
+    sshd.kill()
+    link = hosts.link(sshd.instance())
+    with pytest.raises(LinkDown, match=f"Nothing listens at 127.0.0.1:{sshd.port}"):
+        link.wait_up(0.3)
+    sshd.start()
+    link.wait_up(5)
+
+
+def test_no_address_yet_and_then_one(hosts: Hosts, sshd: Sshd) -> None:
+    """A booting machine has no address; the listing that brings it sets the link going at once."""
+    link = hosts.link(sshd.instance(ssh=None))
+    with pytest.raises(LinkDown, match="not told its SSH address"):
+        link.wait_up(0.2)
+    assert hosts.link(sshd.instance()) is link
+    link.wait_up(5)
+
+
+def test_moved_machine_is_followed(hosts: Hosts, sshd: Sshd, tmp_path: Path) -> None:
+    """Stopped and started, it has another address: the link leaves the old one."""
+    link = hosts.link(sshd.instance())
+    link.wait_up(5)
+    port = free_port()
+    sshd._options.append(f"Port {port}")
+    sshd.kill()
+    sshd.start()
+    until(lambda: link.state is LinkState.UP and link.generation == 2)
+    hosts.link(sshd.instance(ssh=SshAddress("127.0.0.1", port, sshd.address.user, sshd.address.identity_file)))
+    until(lambda: link.state is LinkState.UP and link.generation == 3)
+    assert str(port) in link.exec("echo $SSH_CONNECTION", timeout=5).text.split()
+
+
+def test_dead_server_is_seen_at_once(sshd: Sshd, state_dir: Path) -> None:
+    """With waits as in real life a killed server is seen within a second, because nobody waits for a tick."""
+    hosts = Hosts(state_dir, SystemClock(), owner="cli")
+    link = hosts.link(sshd.instance())
+    link.wait_up(5)
+    sshd.kill()
+    begun = time.monotonic()
+    until(lambda: link.state is not LinkState.UP)
+    assert time.monotonic() - begun < 1
+    hosts.close()
+
+
+def test_stalled_server_is_cut_and_comes_back(hosts: Hosts, sshd: Sshd) -> None:
+    """A frozen server holds its connections open; the link is cut once its last answer is too old."""
+    link = hosts.link(sshd.instance())
+    link.wait_up(5)
+    sshd.freeze()
+    begun = time.monotonic()
+    until(lambda: link.state is not LinkState.UP)
+    assert time.monotonic() - begun < QUICK.dead_after_s + 1
+    assert "no answer for" in str(link.problem)
+    sshd.thaw()
+    until(lambda: link.state is LinkState.UP, within=15)
+
+
+def test_sleep_of_this_machine_is_noticed(sshd: Sshd, state_dir: Path) -> None:
+    """The wall clock jumped: a live server answers the ping and the link stays; a frozen one is cut in seconds."""
+    from gpudash.hosts.hostkeys import KnownHosts
+    from gpudash.hosts.link import Link
+
+    ahead = [0.0]
+    limits = dataclasses.replace(QUICK, ping_every_s=60, dead_after_s=60, wake_answer_s=0.5)
+    link = Link(
+        sshd.instance(),
+        KnownHosts(state_dir / "known_hosts"),
+        SystemClock(),
+        limits=limits,
+        wall=lambda: time.time() + ahead[0],
+    )
+    link.wait_up(5)
+    ahead[0] += 3600
+    time.sleep(0.9)
+    assert (link.state, link.generation) == (LinkState.UP, 1)
+    sshd.freeze()
+    ahead[0] += 3600
+    until(lambda: link.state is not LinkState.UP, within=3)
+    sshd.thaw()
+    link.close()
+
+
+def test_close_leaves_nothing(sshd: Sshd, state_dir: Path) -> None:
+    """Ten links opened and closed: no thread and no descriptor more than before, a frozen server included."""
+    first = Hosts(state_dir, SystemClock(), owner="cli", limits=QUICK)
+    first.link(sshd.instance()).wait_up(5)
+    first.close()
+    before, open_before = threads(), descriptors()
+    hosts = Hosts(state_dir, SystemClock(), owner="cli", limits=QUICK)
+    for number in range(10):
+        hosts.link(sshd.instance(f"n{number}")).wait_up(5)
+    sshd.freeze()
+    begun = time.monotonic()
+    hosts.close()
+    assert time.monotonic() - begun < 2
+    until(lambda: threads() <= before)
+    assert descriptors() <= open_before
+    sshd.thaw()
+
+
+def test_closed_link_refuses(hosts: Hosts, sshd: Sshd) -> None:
+    """After a drop the same object says so, and a new one is made on demand."""
+    link = hosts.link(sshd.instance())
+    link.wait_up(5)
+    hosts.drop(link.key)
+    with pytest.raises(LinkDown, match="was closed"):
+        link.wait_up(1)
+    assert hosts.peek(link.key) is None
+    assert hosts.link(sshd.instance()) is not link
+
+
+def test_changes_are_told(sshd: Sshd, state_dir: Path) -> None:
+    """Whoever watches hears of every state, by key."""
+    seen: list[tuple[InstanceKey, LinkState]] = []
+
+    def note(key: InstanceKey) -> None:
+        link = hosts.peek(key)
+        if link is not None:
+            seen.append((key, link.state))
+
+    hosts = Hosts(state_dir, SystemClock(), owner="cli", limits=QUICK, on_change=note)
+    link = hosts.link(sshd.instance())
+    link.wait_up(5)
+    sshd.cut()
+    until(lambda: link.generation == 2)
+    states = [state for key, state in seen if key == link.key]
+    assert states[:2] == [LinkState.CONNECTING, LinkState.UP]
+    assert LinkState.BACKOFF in states
+    hosts.close()
+
+
+def test_real_ssh_runs_by_our_command_line(sshd: Sshd, tmp_path: Path) -> None:
+    """What we print works, with our host keys, and asks nothing; ssh that met the host first is trusted by the link."""
+    state_dir = tmp_path / "Application Support" / "100%h"
+    hosts = Hosts(state_dir, SystemClock(), owner="cli", limits=QUICK)
+    argv = ssh_argv(sshd.instance(), command=["echo", "$HOME"], state_dir=state_dir)
+    state_dir.mkdir(parents=True)
+    for _ in range(2):
+        done = subprocess.run(
+            [*argv[:1], "-o", "BatchMode=yes", *argv[1:]], capture_output=True, text=True, check=False
+        )
+        assert done.stdout == f"{sshd.home}\n", done.stderr
+    assert (state_dir / "known_hosts").exists()
+    hosts.link(sshd.instance(managed=False)).wait_up(5)
+    hosts.close()
+
+
+def test_jump_host_of_the_user_is_gone_through(hosts: Hosts, sshd: Sshd, tmp_path: Path, own_home: Path) -> None:
+    """~/.ssh/config names a jump host: the link goes through it, as ssh would; nothing of it is left."""
+    with Sshd(tmp_path / "jump") as jump:
+        (own_home / ".ssh").mkdir()
+        (own_home / ".ssh" / "config").write_text(
+            f"Host 127.0.0.1\n ProxyJump {jump.address.user}@localhost:{jump.port}\n"
+            f"Host localhost\n IdentityFile {jump.user_key}\n StrictHostKeyChecking no\n"
+            f" UserKnownHostsFile {tmp_path / 'jump_known'}\n"
+        )
+        link = hosts.link(sshd.instance())
+        assert link.exec("echo through", timeout=10).text == "through\n"
+        assert jump.log().count("Accepted publickey") == 1
+        hosts.close()
+        until(lambda: "jump" not in threads())
+
+
+def test_proxy_command_of_the_user(hosts: Hosts, sshd: Sshd, own_home: Path) -> None:
+    """ProxyCommand is followed too; one that fails is a link that is down, with words."""
+    (own_home / ".ssh").mkdir()
+    script = own_home / "relay.py"
+    script.write_text(
+        "import os, socket, sys, threading\n"
+        "s = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n"
+        "def up():\n"
+        "    while part := os.read(0, 65536): s.sendall(part)\n"
+        "    os._exit(0)\n"
+        "threading.Thread(target=up, daemon=True).start()\n"
+        "while part := s.recv(65536): os.write(1, part)\n"
+    )
+    config = own_home / ".ssh" / "config"
+    config.write_text(f"Host 127.0.0.1\n ProxyCommand {sys.executable} {script} %h %p\n")
+    link = hosts.link(sshd.instance())
+    assert link.exec("echo through", timeout=10).text == "through\n"
+    config.write_text("Host 127.0.0.1\n ProxyCommand false\n")
+    with pytest.raises(LinkDown, match="SSH server"):
+        hosts.link(sshd.instance("two")).wait_up(1)
+
+
+def test_watcher_that_fails_does_not_end_the_link(sshd: Sshd, state_dir: Path) -> None:
+    """A dashboard on its way out raises in the callback: the link goes on."""
+
+    def fail(_: InstanceKey) -> None:
+        raise RuntimeError("the loop is closed")
+
+    hosts = Hosts(state_dir, SystemClock(), owner="cli", limits=QUICK, on_change=fail)
+    link = hosts.link(sshd.instance())
+    link.wait_up(5)
+    sshd.cut()
+    until(lambda: link.generation == 2)
+    hosts.close()
+
+
+def test_library_says_nothing_on_the_screen(sshd: Sshd, tmp_path: Path) -> None:
+    """A server that is none, a cut and a refusal: not a letter on stderr."""
+    code = f"""
+import time
+from pathlib import Path
+from gpudash.clock import SystemClock
+from gpudash.errors import GpudashError
+from gpudash.hosts import Hosts
+from gpudash.model.instance import *
+hosts = Hosts(Path({str(tmp_path)!r}), SystemClock(), owner="cli")
+for name, port in (("good", {sshd.port}), ("bad", {free_port()})):
+    address = SshAddress("127.0.0.1", port, "nobody", {str(sshd.user_key)!r})
+    instance = Instance(InstanceKey("a", "r", name), "x", name, InstanceState.RUNNING, "", managed=True, ssh=address)
+    try:
+        hosts.link(instance).wait_up(0.5)
+    except GpudashError:
+        pass
+hosts.close()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")

@@ -1,0 +1,246 @@
+"""The dashboard's side: nothing blocks the loop, a hung cloud delays only itself, and what is due is done."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import pytest_asyncio
+from blockbuster import BlockBuster
+
+from gpudash.clock import SystemClock
+from gpudash.config import Account, Config
+from gpudash.errors import Refused, Unreachable
+from gpudash.fleet.changes import ChangeSet
+from gpudash.fleet.fleet import Fleet
+from gpudash.fleet.session import Session
+from gpudash.model.capability import Verb
+from gpudash.model.guard import GuardLevel
+from gpudash.model.instance import InstanceState
+from gpudash.model.offer import OfferFilter
+from gpudash.model.operation import Stage
+from gpudash.model.policy import EndAction, Policy
+from support.memory_cloud import CAPABILITIES, CLOUD, REGION, Cloud, Daemon, HostsInMemory, hung, offer
+
+CLOCK = SystemClock()
+FAST = replace(CAPABILITIES, cadence_s=0.1)
+
+
+@pytest.fixture(autouse=True)
+def nothing_blocks_the_loop() -> Iterator[None]:
+    """A blocking call on the event loop fails the test that made it."""
+    guard = BlockBuster()
+    guard.activate()
+    yield
+    guard.deactivate()
+
+
+@pytest.fixture
+def cloud() -> Cloud:
+    return Cloud(CLOCK, capabilities=FAST)
+
+
+@pytest.fixture
+def daemon() -> Daemon:
+    deadline = datetime(2126, 3, 1, tzinfo=UTC)
+    return Daemon(Policy(deadline, deadline + timedelta(hours=20)), CLOCK)
+
+
+@pytest.fixture
+def session(cloud: Cloud, daemon: Daemon) -> Iterator[Session]:
+    config = Config(accounts={CLOUD: Account(CLOUD, "lambda"), "sandbox": Account("sandbox", "sandbox")})
+    with Session.open(config, accounts=[CLOUD], clock=CLOCK, actor="dashboard", providers={CLOUD: cloud}) as opened:
+        hosts = HostsInMemory(daemon)
+        opened.desk.hosts = lambda: hosts  # type: ignore[assignment, return-value]
+        opened.desk.daemons = hosts  # type: ignore[assignment]
+        yield opened
+
+
+@pytest_asyncio.fixture
+async def fleet(session: Session) -> AsyncIterator[Fleet]:
+    async with Fleet(session) as running:
+        yield running
+
+
+async def until(claim: Callable[[], object], seconds: float = 8.0) -> None:
+    """Let the loop run until something holds."""
+    async with asyncio.timeout(seconds):
+        while not claim():
+            await asyncio.sleep(0.01)
+
+
+async def test_instances_appear_and_change_sets_name_them(cloud: Cloud, fleet: Fleet) -> None:
+    seen: list[ChangeSet] = []
+    fleet.subscribe(seen.append)
+    key = cloud.add("worker").key
+    await until(lambda: key in fleet.store.records)
+    assert any(key in change.added for change in seen)
+
+
+async def test_a_quiet_fleet_sends_no_change_sets(cloud: Cloud, fleet: Fleet) -> None:
+    """Polls that only confirm are not worth a repaint."""
+    cloud.add("worker")
+    await until(lambda: fleet.store.records)
+    asked = cloud.asked("list")
+    await until(lambda: fleet.store._spent is not None)
+    seen: list[ChangeSet] = []
+    fleet.subscribe(seen.append)
+    await until(lambda: cloud.asked("list") > asked + 5)
+    assert seen == []
+
+
+async def test_letting_go_ends_the_calls(cloud: Cloud, fleet: Fleet) -> None:
+    seen: list[ChangeSet] = []
+    fleet.subscribe(seen.append)()
+    cloud.add("worker")
+    await until(lambda: fleet.store.records)
+    assert seen == []
+
+
+async def test_a_hung_region_delays_only_itself(session: Session, cloud: Cloud) -> None:
+    cloud.regions_ = (REGION, "stuck")
+    wait, let_go = hung()
+    ask = cloud.list_instances
+
+    def list_instances(region: str) -> object:
+        if region == "stuck":
+            wait()
+        return ask(region)
+
+    cloud.list_instances = list_instances  # type: ignore[method-assign, assignment]
+    cloud.add("worker")
+    async with Fleet(session) as fleet:
+        await until(lambda: fleet.store.records)
+        await until(lambda: fleet.store.health[CLOUD, REGION].state == "ok")
+        assert fleet.store.health[CLOUD, "stuck"].as_of is None
+        began = time.monotonic()
+    assert time.monotonic() - began < 1.0, "quitting waits for no cloud"
+    let_go.set()
+
+
+async def test_a_failing_cloud_is_asked_less_often_and_says_when(cloud: Cloud, fleet: Fleet) -> None:
+    cloud.errors["list"] = Unreachable("connection refused")
+    await until(lambda: (CLOUD, REGION) in fleet.store.health and fleet.store.health[CLOUD, REGION].failures >= 1)
+    health = fleet.store.health[CLOUD, REGION]
+    assert health.error == "connection refused"
+    assert health.next_try_at is not None
+    assert health.next_try_at > CLOCK.now() + timedelta(seconds=1)
+
+
+async def test_refresh_asks_at_once_whatever_the_back_off(cloud: Cloud, fleet: Fleet) -> None:
+    cloud.errors["list"] = Unreachable("connection refused")
+    await until(lambda: (CLOUD, REGION) in fleet.store.health and fleet.store.health[CLOUD, REGION].error)
+    cloud.errors.clear()
+    cloud.add("worker")
+    fleet.refresh()
+    await until(lambda: fleet.store.records, 1.0)
+
+
+async def test_an_end_is_held_back_then_sent_then_proved(cloud: Cloud, fleet: Fleet) -> None:
+    key = cloud.add("worker").key
+    await until(lambda: key in fleet.store.records)
+    operation = await fleet.end(key, EndAction.STOP, 0.3)
+    assert operation.stage is Stage.INTENDED
+    assert cloud.asked("stop") == 0
+    assert fleet.store.records[key].is_ending
+    await until(lambda: fleet.store.operations[operation.id].stage is Stage.PROVED)
+    assert fleet.store.records[key].instance.state is InstanceState.STOPPED
+
+
+async def test_an_end_can_be_taken_back_while_it_is_held(cloud: Cloud, fleet: Fleet) -> None:
+    key = cloud.add("worker").key
+    await until(lambda: key in fleet.store.records)
+    operation = await fleet.end(key, EndAction.TERMINATE, 30)
+    await fleet.cancel(operation.id)
+    await until(lambda: fleet.store.operations[operation.id].stage is Stage.CANCELLED)
+    assert cloud.asked("terminate") == 0
+
+
+async def test_quitting_sends_what_was_held_back(session: Session, cloud: Cloud) -> None:
+    """Closing the dashboard does not undo a stop."""
+    key = cloud.add("worker").key
+    async with Fleet(session) as fleet:
+        await until(lambda: key in fleet.store.records)
+        await fleet.end(key, EndAction.STOP, 30)
+    assert cloud.asked("stop") == 1
+
+
+async def test_a_verb_never_waits_for_a_hung_cloud(cloud: Cloud, fleet: Fleet) -> None:
+    wait, let_go = hung()
+    cloud.before["stop"] = wait
+    key = cloud.add("worker").key
+    await until(lambda: key in fleet.store.records)
+    await asyncio.wait_for(fleet.end(key, EndAction.STOP, 0), 1)
+    assert await asyncio.wait_for(fleet.events(), 1)
+    let_go.set()
+
+
+async def test_a_refusal_is_raised_and_writes_nothing(cloud: Cloud, session: Session, fleet: Fleet) -> None:
+    session.desk.read_only = True
+    key = cloud.add("worker").key
+    await until(lambda: key in fleet.store.records)
+    assert "read-only" in (fleet.reason_against(Verb.STOP, key) or "")
+    with pytest.raises(Refused):
+        await fleet.end(key, EndAction.STOP)
+    assert fleet.store.operations == {}
+
+
+async def test_ours_are_asked_for_their_guard(cloud: Cloud, fleet: Fleet, daemon: Daemon) -> None:
+    key = cloud.add("worker", managed=True, tag_policy=daemon.policy).key
+
+    def armed() -> bool:
+        record = fleet.store.records.get(key)
+        verdict = record.guard(CLOCK.now()) if record is not None else None
+        return verdict is not None and verdict.level is GuardLevel.ARMED
+
+    await until(armed)
+
+
+async def test_an_extend_is_proved_by_the_host(cloud: Cloud, fleet: Fleet, daemon: Daemon) -> None:
+    key = cloud.add("worker", managed=True, tag_policy=daemon.policy).key
+    await until(lambda: key in fleet.store.records and fleet.store.records[key].status is not None)
+    later = daemon.policy.lease_deadline + timedelta(hours=1)  # type: ignore[operator]
+    operation = await fleet.extend(key, later)
+    await until(lambda: fleet.store.operations[operation.id].stage is Stage.PROVED)
+    assert daemon.policy.lease_deadline == later
+
+
+async def test_what_another_process_did_is_seen(cloud: Cloud, session: Session, fleet: Fleet) -> None:
+    """A command in another terminal asks for a stop; the dashboard shows it."""
+    key = cloud.add("worker").key
+    await until(lambda: key in fleet.store.records)
+    config = session.config
+
+    def other_process() -> None:
+        cloud.no_effect = True
+        with Session.open(config, accounts=[CLOUD], clock=CLOCK, actor="cli", providers={CLOUD: cloud}) as command:
+            command.poll(5)
+            command.actions.end(key, EndAction.STOP)
+
+    thread = threading.Thread(target=other_process)
+    thread.start()
+    await until(lambda: fleet.store.records[key].is_ending)
+    await until(lambda: not thread.is_alive())
+
+
+async def test_offers_come_from_every_account_and_failures_say_so(cloud: Cloud, fleet: Fleet) -> None:
+    (listing,) = await fleet.offers(OfferFilter())
+    assert [item.gpu for item in listing.items] == ["A10"]
+    cloud.errors["offers"] = Unreachable("connection refused")
+    (listing,) = await fleet.offers(OfferFilter())
+    assert (listing.complete, listing.problem) == (False, "connection refused")
+
+
+async def test_a_launch_shows_its_intent_at_once(cloud: Cloud, session: Session, fleet: Fleet) -> None:
+    wait, let_go = hung()
+    cloud.before["launch"] = wait
+    operation = await fleet.launch(session.actions.plan_launch(offer(CLOCK)))
+    assert fleet.store.operations[operation.id].stage is Stage.INTENDED
+    let_go.set()
+    await until(lambda: fleet.store.operations[operation.id].stage is Stage.ACCEPTED)
+    assert cloud.asked("launch") == 1
