@@ -17,7 +17,8 @@ READS = (
     "ec2:DescribeAddresses", "ec2:DescribeImages", "ec2:DescribeInstanceAttribute",
     "ec2:DescribeInstanceTypeOfferings", "ec2:DescribeInstanceTypes", "ec2:DescribeInstances",
     "ec2:DescribeInternetGateways", "ec2:DescribeKeyPairs", "ec2:DescribeNetworkInterfaces", "ec2:DescribeRegions",
-    "ec2:DescribeRouteTables", "ec2:DescribeSecurityGroups", "ec2:DescribeSnapshots", "ec2:DescribeSpotInstanceRequests",
+    "ec2:DescribeRouteTables", "ec2:DescribeSecurityGroups", "ec2:DescribeSnapshots",
+    "ec2:DescribeSpotInstanceRequests",
     "ec2:DescribeSpotPriceHistory", "ec2:DescribeSubnets", "ec2:DescribeTags", "ec2:DescribeVolumes",
     "ec2:DescribeVpcs", "pricing:GetProducts", "servicequotas:GetServiceQuota", "ssm:GetParameter",
 )  # fmt: skip

@@ -81,7 +81,7 @@ class AwsProvider:
 
     def regions(self) -> tuple[str, ...]:
         """Regions from settings, else those the account has enabled: one question a day, remembered on disk."""
-        return self._regions.known()
+        return self._guarded(self._regions.known)
 
     def list_instances(self, region: str) -> Listing[Instance]:
         """Every instance of a region: one describe stream, and bulk questions only for what was never seen before."""

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from gpudash.clock import Clock, iso, parse_iso
-from gpudash.errors import GpudashError
+from gpudash.errors import AuthRefused, GpudashError
 from gpudash.providers.aws.clients import Clients
-from gpudash.providers.aws.errors import translated
+from gpudash.providers.aws.errors import DENIED_CODES, code_of, translated
 from gpudash.providers.aws.prices import write_whole
 
 DEFAULT_REGIONS = (
@@ -34,7 +34,11 @@ class Regions:
         self._read = False
 
     def known(self) -> tuple[str, ...]:
-        """Those of the settings, or what EC2 told within a day; else EC2 is asked once. A refusal is no fault."""
+        """Those of the settings, or what EC2 told within a day; else EC2 is asked once. Silence is no fault.
+
+        Raises:
+            AuthRefused: there are no credentials, or they are no good; then no region would answer.
+        """
         if self._chosen:
             return self._chosen
         with self._lock:
@@ -45,8 +49,10 @@ class Regions:
                 try:
                     self._found = self._ask()
                     write_whole(self._file, json.dumps({"as_of": iso(now), "regions": self._found}))
-                except GpudashError:
-                    pass
+                except GpudashError as exc:
+                    if isinstance(exc, AuthRefused) and code_of(exc.__cause__) not in DENIED_CODES:
+                        self._asked_at = None
+                        raise
             return self._found or DEFAULT_REGIONS
 
     def _ask(self) -> tuple[str, ...]:

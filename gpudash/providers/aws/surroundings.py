@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from datetime import timedelta
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from gpudash.clock import Clock
+from gpudash.clock import Clock, iso, parse_iso
 from gpudash.errors import GpudashError
 from gpudash.providers.aws import facts, keys
 from gpudash.providers.aws.clients import Clients
-from gpudash.providers.aws.errors import translated
+from gpudash.providers.aws.errors import code_of, translated
 from gpudash.providers.aws.facts import TypeFacts
 from gpudash.providers.aws.parse import Known, login_user, volume_ids
 from gpudash.providers.aws.prices import PriceBook, Volume, write_whole
@@ -25,6 +26,7 @@ from gpudash.providers.aws.prices import PriceBook, Volume, write_whole
 FILTER_VALUES = 200
 """EC2 takes that many values in one filter."""
 RESTS = timedelta(minutes=10)
+VOLUMES_GOOD_FOR = timedelta(days=1)
 
 
 class Surroundings:
@@ -37,6 +39,7 @@ class Surroundings:
         self._types: dict[str, TypeFacts] = {}
         self._types_read = False
         self._volumes: dict[str, dict[str, Volume]] = {}
+        self._volumes_since: dict[str, datetime] = {}
         self._users: dict[str, str] = {}
         self._rests: dict[tuple[str, str], Any] = {}
         self._identity_files: Mapping[str, str] | None = None
@@ -107,10 +110,30 @@ class Surroundings:
             write_whole(self._folder / "types.json", json.dumps(body))
 
     def _learn_volumes(self, region: str, ids: set[str]) -> None:
-        unknown = ids - self._volumes.get(region, {}).keys()
+        self._recall_volumes(region)
+        unknown = ids - self._volumes[region].keys()
         found = self._try(region, "volumes", unknown, lambda ask: self._describe_volumes(region, ask))
         if found:
             self.remember_volumes(region, found)
+            self._keep_volumes(region)
+
+    def _recall_volumes(self, region: str) -> None:
+        """What an earlier program learned, and once a day nothing: a disk can be enlarged."""
+        now = self._clock.now()
+        since = self._volumes_since.get(region)
+        if since is None:
+            since, volumes = _read_volumes(self._folder / f"volumes-{region}.json")
+            with self._lock:
+                self._volumes[region] = volumes
+                self._volumes_since[region] = since or now
+        if now - self._volumes_since[region] > VOLUMES_GOOD_FOR:
+            with self._lock:
+                self._volumes[region], self._volumes_since[region] = {}, now
+
+    def _keep_volumes(self, region: str) -> None:
+        rows = [asdict(volume) for volume in self._volumes[region].values()]
+        body = {"since": iso(self._volumes_since[region]), "volumes": rows}
+        write_whole(self._folder / f"volumes-{region}.json", json.dumps(body))
 
     def _learn_users(self, region: str, ids: set[str]) -> None:
         unknown = ids - self._users.keys()
@@ -136,9 +159,15 @@ class Surroundings:
         client = self._clients.read("ec2", region)
         found: list[Volume] = []
         for start in range(0, len(ids), FILTER_VALUES):
-            asked = [{"Name": "volume-id", "Values": ids[start : start + FILTER_VALUES]}]
-            for page in client.get_paginator("describe_volumes").paginate(Filters=asked):
-                found.extend(parse_volume(record) for record in page["Volumes"])
+            part = ids[start : start + FILTER_VALUES]
+            try:
+                records = client.describe_volumes(VolumeIds=part)["Volumes"]
+            except Exception as exc:
+                if code_of(exc) != "InvalidVolume.NotFound":
+                    raise
+                # One that is gone spoils a whole list of ids; a filter passes it over, and costs EC2 more.
+                records = client.describe_volumes(Filters=[{"Name": "volume-id", "Values": part}])["Volumes"]
+            found.extend(map(parse_volume, records))
         return found
 
     def _describe_images(self, region: str, ids: list[str]) -> dict[str, str]:
@@ -163,6 +192,14 @@ def parse_volume(record: Mapping[str, Any]) -> Volume:
         goes_with_instance=bool(attachments[0].get("DeleteOnTermination", True)) if attachments else False,
         instance_id=str(attachments[0]["InstanceId"]) if attachments else None,
     )
+
+
+def _read_volumes(path: Path) -> tuple[datetime | None, dict[str, Volume]]:
+    try:
+        body = json.loads(path.read_text())
+        return parse_iso(body["since"]), {row["id"]: Volume(**row) for row in body["volumes"]}
+    except (OSError, ValueError, TypeError, KeyError):
+        return None, {}
 
 
 def _read_types(path: Path) -> dict[str, TypeFacts]:

@@ -55,6 +55,26 @@ def test_news_cost_bulk_questions_and_no_call_an_instance(cloud: AwsCloud) -> No
     }
 
 
+def test_the_next_program_asks_no_second_time_for_disks(cloud: AwsCloud) -> None:
+    """For a day; then they are asked for again, because a disk can be enlarged."""
+    strangers(2)
+    listing(cloud)
+    again = cloud.again()
+    assert all(item.storage_price for item in again.list_instances(REGION).items)
+    assert cloud.wire.count("ec2:DescribeVolumes") == 1
+    cloud.clock.advance(90_000)  # type: ignore[attr-defined]
+    again.list_instances(REGION)
+    assert cloud.wire.count("ec2:DescribeVolumes") == 2
+
+
+def test_a_disk_that_is_gone_does_not_hide_the_others(cloud: AwsCloud) -> None:
+    """Between the listing and the question for disks."""
+    strangers(2)
+    answers = iter([says("InvalidVolume.NotFound"), lambda *_: None])
+    with cloud.wire.broken(lambda *given: next(answers)(*given), "ec2:DescribeVolumes"):
+        assert [item.disk_gb for item in listing(cloud).items] == [8, 8]
+
+
 def test_only_what_changed_is_a_new_object(cloud: AwsCloud) -> None:
     """The rest can be compared with `is`."""
     ids = strangers(3)
@@ -259,6 +279,16 @@ def test_regions_that_may_not_be_asked_for_are_those_of_everybody() -> None:
         with cloud.wire.broken(says("UnauthorizedOperation", status=403), "ec2:DescribeRegions"):
             assert cloud.provider.regions() == cloud.provider.regions() == DEFAULT_REGIONS
         assert cloud.wire.count("ec2:DescribeRegions") == 1
+
+
+def test_without_credentials_there_are_no_regions_to_fail_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One problem, said once."""
+    with aws_environment():
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY", raising=False)
+        cloud = AwsCloud(ManualClock(NOON), regions=())
+        with pytest.raises(AuthRefused, match="credentials"):
+            cloud.provider.regions()
 
 
 def _ok() -> Any:
