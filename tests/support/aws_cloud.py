@@ -42,10 +42,10 @@ def refusal(code: str, message: str = "as the test wants it", status: int = 400,
         "Error": {"Code": code, "Message": message},
         "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": told},
     }
-    return _Http(status), parsed
+    return Http(status), parsed
 
 
-class _Http:
+class Http:
     """What the SDK looks at in a reply that a hook gave instead."""
 
     def __init__(self, status: int = 200) -> None:
@@ -147,7 +147,7 @@ def _products(_: str, params: dict[str, Any]) -> Any:
         rows = [price_row("volumeApiName", "gp3", "0.08", "GB-Mo"), price_row("volumeApiName", "gp2", "0.10", "GB-Mo")]
     else:
         rows = [price_row("instanceType", name, usd) for name, usd in PRICES.items()]
-    return _Http(), {"PriceList": rows, "ResponseMetadata": {"HTTPStatusCode": 200}}
+    return Http(), {"PriceList": rows, "ResponseMetadata": {"HTTPStatusCode": 200}}
 
 
 class AwsCloud:
@@ -206,7 +206,7 @@ class AwsCloud:
                 with broken(says("InsufficientInstanceCapacity", status=500), "ec2:RunInstances"):
                     yield
             case "empty list":
-                with broken(lambda *_: (_Http(), {"Reservations": []}), "ec2:DescribeInstances"):
+                with broken(lambda *_: (Http(), {"Reservations": []}), "ec2:DescribeInstances"):
                     yield
             case "no effect":
                 with broken(_yes, *writes):
@@ -217,7 +217,7 @@ class AwsCloud:
 
 def _yes(name: str, _: dict[str, Any]) -> Any:
     made = {"Instances": [{"InstanceId": "i-0123456789abcdef0", "State": {"Name": "pending"}}]}
-    return _Http(), made if name == "ec2:RunInstances" else {}
+    return Http(), made if name == "ec2:RunInstances" else {}
 
 
 def prepare() -> None:
@@ -270,6 +270,18 @@ def _loader() -> Any:
     from botocore.loaders import create_loader
 
     return create_loader()
+
+
+def remove_default_network(ec2: Any) -> None:
+    """As in an account whose owner tidied up too well."""
+    for vpc in ec2.describe_vpcs()["Vpcs"]:
+        where = [{"Name": "vpc-id", "Values": [vpc["VpcId"]]}]
+        for subnet in ec2.describe_subnets(Filters=where)["Subnets"]:
+            ec2.delete_subnet(SubnetId=subnet["SubnetId"])
+        for gateway in ec2.describe_internet_gateways()["InternetGateways"]:
+            ec2.detach_internet_gateway(InternetGatewayId=gateway["InternetGatewayId"], VpcId=vpc["VpcId"])
+            ec2.delete_internet_gateway(InternetGatewayId=gateway["InternetGatewayId"])
+        ec2.delete_vpc(VpcId=vpc["VpcId"])
 
 
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMOfU8pzgjWZ3BYJ9mLNDqlS7qlBsNhZf4yHDMYiOeWX somebody@somewhere\n"

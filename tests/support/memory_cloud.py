@@ -86,9 +86,7 @@ class Cloud:
 
     def turn(self, name: str, state: InstanceState, **more: Any) -> None:
         """Put an instance into a state."""
-        self.instances[f"i-{name}"] = replace(
-            self.instances[f"i-{name}"], state=state, provider_state=state.value, **more
-        )
+        self.instances[f"i-{name}"] = replace(self.instances[f"i-{name}"], state=state, provider_state=state.value, **more)
 
     def regions(self) -> tuple[str, ...]:
         return self.regions_
@@ -244,9 +242,7 @@ def settings(**defaults: Any) -> Config:
 def open_session(cloud: Cloud, clock: ManualClock, daemon: Daemon | None = None, **more: Any) -> Session:
     """A session over the cloud in memory and the real ledger of this test."""
     config = more.pop("config", settings())
-    session = Session.open(
-        config, accounts=[CLOUD], clock=clock, providers={CLOUD: cloud}, **({"actor": "test"} | more)
-    )
+    session = Session.open(config, accounts=[CLOUD], clock=clock, providers={CLOUD: cloud}, **({"actor": "test"} | more))
     hosts = HostsInMemory(daemon)
     session.desk.hosts = lambda: hosts  # type: ignore[assignment, return-value]
     session.desk.daemons = hosts  # type: ignore[assignment]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.aws_cloud import REGION, AwsCloud, _Http, raw_client, says
+from support.aws_cloud import REGION, AwsCloud, Http, raw_client, says
 from support.clouds import launched
 
 from gpudash.providers import aws
@@ -43,7 +43,7 @@ def simulated(*denied: str) -> Any:
         rows = [
             {"EvalActionName": name, "EvalDecision": "implicitDeny" if name in denied else "allowed"} for name in names
         ]
-        return _Http(), {"EvaluationResults": rows, "ResponseMetadata": {"HTTPStatusCode": 200}}
+        return Http(), {"EvaluationResults": rows, "ResponseMetadata": {"HTTPStatusCode": 200}}
 
     return answer
 
@@ -129,7 +129,7 @@ def test_quotas_are_read_where_allowed(cloud: AwsCloud) -> None:
     assert set(examine(cloud.provider).quotas.values()) == {None}
 
     def quota(*_: Any) -> Any:
-        return _Http(), {"Quota": {"Value": 8.0}, "ResponseMetadata": {"HTTPStatusCode": 200}}
+        return Http(), {"Quota": {"Value": 8.0}, "ResponseMetadata": {"HTTPStatusCode": 200}}
 
     with cloud.wire.broken(quota, "service-quotas:GetServiceQuota"):
         assert set(examine(cloud.provider).quotas.values()) == {8.0}

@@ -10,7 +10,17 @@ from typing import Any
 
 import pytest
 from support import moto_server
-from support.aws_cloud import HERE, PUBLIC_KEY, REGION, AwsCloud, no_answer, no_connection, raw_client, says
+from support.aws_cloud import (
+    HERE,
+    PUBLIC_KEY,
+    REGION,
+    AwsCloud,
+    no_answer,
+    no_connection,
+    raw_client,
+    remove_default_network,
+    says,
+)
 from support.clouds import launched, listing
 
 from gpudash.errors import (
@@ -122,17 +132,6 @@ def test_without_a_default_network_a_small_one_is_made_and_used_again(cloud: Aws
         "Routes"
     ]
     assert "0.0.0.0/0" in {route.get("DestinationCidrBlock") for route in routes}
-
-
-def remove_default_network(ec2: Any) -> None:
-    for vpc in ec2.describe_vpcs()["Vpcs"]:
-        where = [{"Name": "vpc-id", "Values": [vpc["VpcId"]]}]
-        for subnet in ec2.describe_subnets(Filters=where)["Subnets"]:
-            ec2.delete_subnet(SubnetId=subnet["SubnetId"])
-        for gateway in ec2.describe_internet_gateways()["InternetGateways"]:
-            ec2.detach_internet_gateway(InternetGatewayId=gateway["InternetGatewayId"], VpcId=vpc["VpcId"])
-            ec2.delete_internet_gateway(InternetGatewayId=gateway["InternetGatewayId"])
-        ec2.delete_vpc(VpcId=vpc["VpcId"])
 
 
 def test_the_box_gets_a_role_that_ends_only_itself(cloud: AwsCloud) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from support import moto_server
-from support.aws_cloud import REGION, AwsCloud, linux_image, raw_client, says
+from support.aws_cloud import REGION, AwsCloud, linux_image, raw_client, remove_default_network, says
 from support.clouds import NOON, launched, reach
 
 from gpudash.clock import ManualClock
@@ -73,7 +73,7 @@ def test_child_without_a_parent_is_a_leftover(cloud: AwsCloud) -> None:
 
 def test_leftovers_of_a_region_that_fails_are_not_none() -> None:
     """The listing says that it is not whole, and of which region."""
-    with_two = AwsCloudOf("us-east-1", "eu-west-1")
+    with_two = account_with("us-east-1", "eu-west-1")
     with with_two as cloud:
         volume()
         denied = says("UnauthorizedOperation", status=403)
@@ -91,7 +91,7 @@ def test_leftovers_of_a_region_that_fails_are_not_none() -> None:
             cloud.provider.list_leftovers()
 
 
-def AwsCloudOf(*regions: str) -> Any:
+def account_with(*regions: str) -> Any:
     from support.aws_cloud import aws_cloud
 
     return aws_cloud(ManualClock(NOON), regions=regions)
@@ -208,8 +208,6 @@ def test_children_of_a_parent_that_ec2_does_not_show_yet_stay(cloud: AwsCloud) -
 
 def test_our_own_network_goes_with_the_last_instance(cloud: AwsCloud) -> None:
     """Not before."""
-    from test_launch import remove_default_network
-
     ec2 = raw_client("ec2")
     remove_default_network(ec2)
     first, second = launched(cloud), launched(cloud)

@@ -292,9 +292,9 @@ def test_without_credentials_there_are_no_regions_to_fail_one_by_one(monkeypatch
 
 
 def _ok() -> Any:
-    from support.aws_cloud import _Http
+    from support.aws_cloud import Http
 
-    return _Http()
+    return Http()
 
 
 def test_all_regions_of_a_cycle_cost_one_call_each() -> None:
