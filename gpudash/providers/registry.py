@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gpudash.providers.base import Provider
 
 _PACKAGES = {
+    "aws": "gpudash.providers.aws",
     "sandbox": "gpudash.providers.sandbox",
 }
 """Each package offers `CAPABILITIES` without importing an SDK, and `create(account, clock)`."""
