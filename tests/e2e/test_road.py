@@ -129,3 +129,26 @@ def test_the_whole_road(tmp_path: Path) -> None:
 
         screen.press("q")
         assert screen.exit_status() == 0
+
+
+def test_hosts_end_by_themselves_with_the_dashboard_closed(tmp_path: Path) -> None:
+    """At sixty times the speed a lease runs out and an idle host stops, and nobody looks."""
+    with Terminal([*GPUDASH, "demo", "--speed", "60"], folder=tmp_path) as screen:
+        screen.wait_for(r"sandbox ×60")
+        screen.wait_for(r"running")
+        for name, limits in (("leased", ["--lease", "25m"]), ("idler", ["--lease", "8h", "--idle", "12m"])):
+            done = gpudash("launch", "--type", "1x-t4", "--name", name, "--idle-action", "stop", *limits, "--yes")
+            assert done.returncode == 0, done.stderr
+        screen.press("q")
+        assert screen.exit_status() == 0
+    end = time.monotonic() + 90
+    while (states := {item["name"]: item["state"] for item in everything()}).get(
+        "idler"
+    ) != "stopped" or "leased" in states:
+        assert time.monotonic() < end, states
+        time.sleep(0.5)
+
+
+def everything() -> list[dict[str, Any]]:
+    """All that `ls` lists."""
+    return json.loads(gpudash("ls", "--json").stdout)["instances"]
