@@ -1,8 +1,8 @@
 """The screen in a real pty, in one command: ``python benchmarks/screen.py``. Prints measures beside targets.
 
-Measured: the live first frame against a one-widget Textual app (and posting, htop, a DataTable app where they are there), key to
-repaint over made-up rows, what a tick costs at 10,000 rows against 100, bytes per second, memory, dialogs and Escape.
-The other end of the pty answers Textual's questions as a terminal would.
+Measured: the live first frame against a one-widget Textual app (and posting, htop, a DataTable app where they are
+there), key to repaint over made-up rows, what a tick costs at 10,000 rows against 100, bytes per second, memory,
+dialogs and Escape. The other end of the pty answers Textual's questions as a terminal would.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Every key, once: what it is called, what it does in a sentence, how dangerous it is, and why it cannot act right now.
+"""Every key, once: what it is called, what it does in a sentence, how dangerous it is, and why it cannot act right
+now.
 
-Bindings, footer, help, palette, README rows and the person's own ``[keys]`` are made from `ACTIONS`. A screen has one method
-``action_ID`` for each action that names it; `GpudashApp.run_action` asks `reason_against` before it calls one.
+Bindings, footer, help, palette, README rows and the person's own ``[keys]`` are made from `ACTIONS`. A screen has
+one method ``action_ID`` for each action that names it; `GpudashApp.run_action` asks `reason_against` before it
+calls one.
 """
 
 from __future__ import annotations
@@ -215,11 +217,12 @@ ACTIONS: tuple[Action, ...] = (
     Action("leftovers", "l", "leftovers", "What bills without a running instance.", "list", _FLEET),
     Action("pools", "P", "pools", "Pools and serverless endpoints.", "list", _FLEET,
            reason=_later("Pools and serverless endpoints")),
-    Action("palette", ":,ctrl+p", "palette", "Every verb, screen, instance and theme by name.", "program", _ALL, footer=12),
+    Action("palette", ":,ctrl+p", "palette", "Every verb, screen, instance and theme by name.", "program", _ALL,
+           footer=12),
     Action("help", "?,f1", "help", "This list of keys.", "program", _ALL, footer=13),
     Action("back", "escape", "back", "One step back: filter, marks, screen.", "program", _ALL),
-    Action("suspend_process", "ctrl+z", "suspend", "Leave the dashboard in the background; fg brings it back.", "program",
-           _ALL),
+    Action("suspend_process", "ctrl+z", "suspend", "Leave the dashboard in the background; fg brings it back.",
+           "program", _ALL),
     Action("quit", "q,ctrl+q,ctrl+c", "quit", "Leave. Guards, tunnels left detached and hosts go on.", "program", _ALL,
            footer=14),
     Action("cursor_up", "up,k", "up", "One row up.", "move", _TABLE),

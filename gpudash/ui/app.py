@@ -1,6 +1,8 @@
-"""The app: registers modes, themes, clock and fleet, hands change sets and beats to its screens, and answers keys that cannot act.
+"""The app: registers modes, themes, clock and fleet, hands change sets and beats to its screens, and answers keys that
+cannot act.
 
-Nothing about instances is decided here. Screens own their widgets, `verbs` the changes of the world, `view` the order.
+Nothing about instances is decided here. Screens own their widgets, `verbs` the changes of the world, `view` the
+order.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The columns of the fleet table, and how columns share a width. Adding one is one row here.
 
-Columns are chosen by weight: where the screen is narrow the light ones are left out whole, so nothing is cut in mid-word;
-where it is wide the flexible ones grow.
+Columns are chosen by weight: where the screen is narrow the light ones are left out whole, so nothing is cut in
+mid-word; where it is wide the flexible ones grow.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ _NO_COMPUTE = frozenset({InstanceState.STOPPED, InstanceState.HIBERNATED, Instan
 
 
 def _urgent_first(record: Record) -> float:
-    """Money at risk, then what ends soon, then the rest, then what does not run. One figure, so that 10,000 sort fast."""
+    """Money at risk, then what ends soon, then the rest, then what does not run. One figure: 10,000 sort fast."""
     operation = record.operation
     if operation is not None and operation.stage in (Stage.RETRYING, Stage.AMBIGUOUS) and record.is_ending:
         return 0.0
@@ -232,7 +232,7 @@ FIELDS: Fields[Record] = Fields(
 
 
 def is_fault(record: Record, now: datetime) -> bool:
-    """What `!` leaves: an end that is not proved, a guard that is not armed, a state that is wrong, a link that is down."""
+    """What `!` leaves: an end not proved, a guard not armed, a state that is wrong, a link that is down."""
     return (
         record.still_billing_since() is not None
         or record.is_unguarded(now)

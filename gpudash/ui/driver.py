@@ -1,7 +1,8 @@
 """Textual's terminal driver, with an Escape that does not wait.
 
-Without the kitty protocol a lone ESC byte may begin a sequence, so Textual waits; but it looks at its clock only every 100 ms.
-Here it looks every 10 ms while an ESC is open, which brings Escape from 107 to 40 ms and costs nothing otherwise.
+Without the kitty protocol a lone ESC byte may begin a sequence, so Textual waits; but it looks at its clock only
+every 100 ms. Here it looks every 10 ms while an ESC is open, which brings Escape from 107 to 40 ms and costs
+nothing otherwise.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The last session's frame, on screen 20 ms after the start, while Textual is still being imported.
 
-Only `os`, `sys` and `termios` are needed: echo and line mode go off (what is typed meanwhile is kept for the dashboard and does
-not show), the alternate screen opens, and the stored bytes for this terminal size are written. They are marked with their time
-when they are stored. Without a stored frame of this size only the name is shown.
+Only `os`, `sys` and `termios` are needed: echo and line mode go off (what is typed meanwhile is kept for the
+dashboard and does not show), the alternate screen opens, and the stored bytes for this terminal size are written.
+They are marked with their time when they are stored. Without a stored frame of this size only the name is shown.
 """
 
 from __future__ import annotations

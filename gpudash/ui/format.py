@@ -1,7 +1,7 @@
 """How values become words: money, times, gauges, sparklines. Pure, and of a width that does not change while it ticks.
 
-Unknown is ``?`` where a figure should be, ``–`` where there is nothing to say; an estimate carries ``~``; a sum with unknown
-parts ends in ``+?``. Nobody else in gpudash decides how a number looks.
+Unknown is ``?`` where a figure should be, ``–`` where there is nothing to say; an estimate carries ``~``; a sum
+with unknown parts ends in ``+?``. Nobody else in gpudash decides how a number looks.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Which characters this terminal can show. Everything is written in Unicode; a poor terminal gets it translated as it is drawn.
+"""Which characters this terminal can show. Everything is written in Unicode; a poor terminal gets it translated as it
+is drawn.
 
 The translation is one cell to one cell, so no layout depends on it.
 """

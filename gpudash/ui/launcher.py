@@ -1,4 +1,6 @@
-"""From a command line to a running app: terminal checks, early frame, theme, clock, fleet, and a clean way out of all of it."""
+"""From a command line to a running app: terminal checks, early frame, theme, clock, fleet, and a clean way out of all
+of it.
+"""
 
 from __future__ import annotations
 

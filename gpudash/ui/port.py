@@ -1,4 +1,6 @@
-"""What the screens need of the fleet. `gpudash.fleet.fleet.Fleet` is one; `gpudash.ui.synthetic` another, without a network."""
+"""What the screens need of the fleet. `gpudash.fleet.fleet.Fleet` is one; `gpudash.ui.synthetic` another, without a
+network.
+"""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def run_shell(app: GpudashApp, argv: Sequence[str], name: str) -> None:
-    """Run an interactive child in the app's place. Everything is caught inside: Textual's `suspend` has no ``finally``."""
+    """Run an interactive child in the app's place. All is caught inside: Textual's `suspend` has no ``finally``."""
     problem: str | None = None
     status = 0
     try:

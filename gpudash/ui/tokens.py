@@ -1,7 +1,9 @@
-"""The names of everything that has a look of its own. Themes give each a style; screens use the names and nothing else.
+"""The names of everything that has a look of its own. Themes give each a style; screens use the names and nothing
+else.
 
-A *token* is what a piece of text means (``guard-none``); a *ground* is what it stands on (``cursor``). A style in a theme is
-a colour with attributes: ``bold #ff5555``. Tokens a theme leaves out borrow the look of another, named here.
+A *token* is what a piece of text means (``guard-none``); a *ground* is what it stands on (``cursor``). A style in a
+theme is a colour with attributes: ``bold #ff5555``. Tokens a theme leaves out borrow the look of another, named
+here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The keys that change the world, for every screen that shows instances.
 
-Each acts on the records captured when the key was pressed, whatever the cursor does afterwards. Nothing here waits: dialogs
-answer by callback, calls go on in their lanes, and their outcome is followed by the announcer.
+Each acts on the records captured when the key was pressed, whatever the cursor does afterwards. Nothing here waits:
+dialogs answer by callback, calls go on in their lanes, and their outcome is followed by the announcer.
 """
 
 from __future__ import annotations

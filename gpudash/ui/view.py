@@ -1,10 +1,11 @@
 """What the fleet table shows, and in which order. Pure: no Textual, no terminal, a clock handed in.
 
-A `Row` is one line's place in the view: the record it shows now, the words a filter looks through, the value it is sorted by.
-Rows live as long as their instance is listed, so that cursor and marks hold on to identities and never to line numbers.
+A `Row` is one line's place in the view: the record it shows now, the words a filter looks through, the value it is
+sorted by. Rows live as long as their instance is listed, so that cursor and marks hold on to identities and never
+to line numbers.
 
-Filter grammar: words are looked for anywhere (`h100 east`), `column:value` in one column, `column<3` and `column>3` compare,
-`!` before any of them turns it round, quotes keep spaces together. All terms must hold.
+Filter grammar: words are looked for anywhere (`h100 east`), `column:value` in one column, `column<3` and `column>3`
+compare, `!` before any of them turns it round, quotes keep spaces together. All terms must hold.
 """
 
 from __future__ import annotations

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC
 from typing import Any
 
+from textual import events
+from textual.keys import _character_to_key
 from textual.pilot import Pilot
 
 from gpudash.ui.app import GpudashApp, Options
@@ -25,18 +28,30 @@ class Stage:
         self.app, self.pilot, self.fleet = app, pilot, fleet
 
     async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
-        await self.settle()
+        """As `pilot.press`, which waits 60 ms a key for the CPU to calm down."""
+        for key in keys:
+            name = _character_to_key(key) if len(key) == 1 else key
+            event = events.Key(name, key if len(key) == 1 else " " if key == "space" else None)
+            event.set_sender(self.app)
+            self.app.post_message(event)
+            await self.settle()
 
     async def settle(self) -> None:
-        """Let messages, workers of keys and gathered changes through."""
+        """Let messages, workers of keys and gathered changes through; `pilot.pause` waits for the CPU."""
         for _ in range(3):
-            await self.pilot.pause()
+            await asyncio.sleep(0.006)  # more than a frame: what waits for a refresh comes through
+            await self.pilot._wait_for_screen()
             working = [worker for worker in self.app.workers if worker.group == "verbs"]
             if working:
                 await self.app.workers.wait_for_complete(working)
+        await self.pilot._wait_for_screen()
         if self.app._gathering:
             self.app._draw_changes()
+        await self.pilot._wait_for_screen()
+
+    async def paint(self) -> None:
+        """Wait until what was refreshed has been drawn."""
+        await self.pilot.pause()
         await self.pilot.pause()
 
     async def beat(self, seconds: float = 1.0) -> None:

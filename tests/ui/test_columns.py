@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from datetime import UTC, timedelta
+from itertools import pairwise
 
 import pytest
 from rich.cells import cell_len
@@ -17,7 +17,7 @@ from gpudash.ui.synthetic.sample import NOW, offers, sample_fleet
 @pytest.mark.parametrize("width", range(57, 260, 3))
 def test_columns_never_overlap_and_never_leave_the_line(width: int) -> None:
     placed = columns.arrange(columns.FLEET, width)
-    for one, other in itertools.pairwise(placed):
+    for one, other in pairwise(placed):
         assert one.x + one.width < other.x
     assert placed[-1].x + placed[-1].width <= width
     assert {"name", "ends", "price"} <= {place.column.id for place in placed}

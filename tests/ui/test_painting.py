@@ -1,4 +1,6 @@
-"""Drawing what changed, counted: lines a tick, refreshes without news, texts made; the same for 100 rows and for 10,000."""
+"""Drawing what changed, counted: lines a tick, refreshes without news, texts made; the same for 100 rows and for
+10,000.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +34,7 @@ async def test_a_tick_draws_at_most_the_lines_on_screen(rows: int) -> None:
         for _ in range(3):
             drawn, _, made = counts(on)
             await on.beat(61)
+            await on.paint()
             now_drawn, _, now_made = counts(on)
             assert 0 < now_drawn - drawn <= table.rows_on_screen
             assert now_made - made <= table.rows_on_screen
@@ -41,8 +44,10 @@ async def test_a_tick_costs_the_same_texts_for_100_and_10_000_rows() -> None:
     made = {}
     for rows in (100, 10_000):
         async with stage(StillFleet(rows, ManualClock(NOW))) as on:
+            await on.paint()
             before = counts(on)[2]
             await on.beat(1)
+            await on.paint()
             made[rows] = counts(on)[2] - before
     assert made[100] == made[10_000]
 
@@ -51,26 +56,32 @@ async def test_nothing_is_refreshed_when_no_text_changed() -> None:
     fleet = sample_fleet()
     async with stage(fleet) as on:
         await on.go_to("notebooks")
+        await on.pilot.pause(0.3)
+        await on.paint()
         before = counts(on)[:2]
         on.fleet_screen.table.tick()
         on.app.beat()
-        await on.settle()
+        await on.paint()
         assert counts(on)[:2] == before
 
 
 async def test_a_second_changes_few_lines_in_a_real_fleet() -> None:
     """Cents, minutes and the last ten minutes tick; most lines stand still."""
     async with stage(sample_fleet()) as on:
+        await on.paint()
         drawn = counts(on)[0]
         await on.beat(1)
+        await on.paint()
         assert counts(on)[0] - drawn <= 6
 
 
 async def test_moving_the_cursor_draws_two_lines() -> None:
     async with stage(StillFleet(10_000, ManualClock(NOW))) as on:
         await on.press("down")
+        await on.paint()
         before = counts(on)
         await on.press("down")
+        await on.paint()
         after = counts(on)
         assert after[0] - before[0] == 2
         assert after[2] - before[2] == 0

@@ -1,4 +1,6 @@
-"""Everything about one instance on a page: what it is, what guards it, every signal and GPU, money, tunnels, what happened."""
+"""Everything about one instance on a page: what it is, what guards it, every signal and GPU, money, tunnels, what
+happened.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Launch: the board of offers, the order below it, then its steps. Esc leaves a launch running in the background.
 
-Typing filters the board, arrows move on it, Enter goes to the order and Enter again launches. What the lease costs stands
-there before anything is asked for.
+Typing filters the board, arrows move on it, Enter goes to the order and Enter again launches. What the lease costs
+stands there before anything is asked for.
 """
 
 from __future__ import annotations

@@ -43,10 +43,20 @@ class LeftoversScreen(ListScreen[Leftover]):
         Column("account", "ACCOUNT", 9, lambda x, s, w: ((x.account, "text"),), lambda x: x.account, weight=1, grow=4),
         Column("region", "REGION", 10, lambda x, s, w: ((x.region, "muted"),), lambda x: x.region, weight=3, grow=6),
         Column("size", "SIZE", 8, _size, lambda x: x.size_gb, weight=2, right=True, falling=True),
-        Column("price", "$/H", 7, lambda x, s, w: ((fmt.rate(x.price), "text"),), _hour, weight=4, right=True, falling=True),
+        Column(
+            "price", "$/H", 7, lambda x, s, w: ((fmt.rate(x.price), "text"),), _hour, weight=4, right=True, falling=True
+        ),
         Column("month", "A MONTH", 9, _month, _hour, weight=1, right=True, falling=True),
-        Column("of", "OF", 12, lambda x, s, w: ((x.instance_id or fmt.NOTHING, "muted"),), lambda x: x.instance_id, weight=5, grow=10),
-    )  # fmt: skip
+        Column(
+            "of",
+            "OF",
+            12,
+            lambda x, s, w: ((x.instance_id or fmt.NOTHING, "muted"),),
+            lambda x: x.instance_id,
+            weight=5,
+            grow=10,
+        ),
+    )
 
     async def fetch(self) -> Iterable[tuple[tuple[str, str], Leftover]]:
         listings = await self.fleet.leftovers()

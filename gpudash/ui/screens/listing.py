@@ -1,4 +1,6 @@
-"""A full screen that is one table: tunnels, events, costs, leftovers, offers. Filter, sort, footer and empty words in one place."""
+"""A full screen that is one table: tunnels, events, costs, leftovers, offers. Filter, sort, footer and empty words in
+one place.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The command palette: every key, screen, instance and theme by name. Fed from the key table, so nothing is listed twice."""
+"""The command palette: every key, screen, instance and theme by name. Fed from the key table, so nothing is listed
+twice.
+"""
 
 from __future__ import annotations
 

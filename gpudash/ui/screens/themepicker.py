@@ -1,4 +1,6 @@
-"""Themes in a list; each is shown as the cursor passes it. Enter keeps it and writes it to the settings, Esc goes back to the old."""
+"""Themes in a list; each is shown as the cursor passes it. Enter keeps it and writes it to the settings, Esc goes back
+to the old.
+"""
 
 from __future__ import annotations
 

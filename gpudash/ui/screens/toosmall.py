@@ -22,7 +22,8 @@ class _Word(PaintedBlock):
         from gpudash.ui.app import LEAST_SIZE
 
         wide, high = LEAST_SIZE
-        text = f"This terminal is {width}×{height}; gpudash needs {wide}×{high}. Make it larger, or q to leave. Nothing is lost."
+        text = f"This terminal is {width}×{height}; gpudash needs {wide}×{high}. "
+        text += "Make it larger, or q to leave. Nothing is lost."
         words: Iterable[str] = fmt.wrap(text, max(8, width - 2))
         return [(), *(((" " + line, "tone-warn"),) for line in words)][: height or 1]
 

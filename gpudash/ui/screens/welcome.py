@@ -42,11 +42,32 @@ class WelcomeScreen(Dialog[str]):
             yield Lines(self._head, height=9)
             yield ChoiceList(
                 [
-                    Choice("sandbox", (("d  ", "key"), ("try it on the sandbox", "value"), ("  real SSH, real daemon, no money", "muted"))),
-                    Choice("found", (("a  ", "key"), ("use what was found", "value"), ("     read-only, until you say otherwise", "muted"))),
-                    Choice("configure", (("c  ", "key"), ("configure", "value"), ("              where accounts are written down", "muted"))),
+                    Choice(
+                        "sandbox",
+                        (
+                            ("d  ", "key"),
+                            ("try it on the sandbox", "value"),
+                            ("  real SSH, real daemon, no money", "muted"),
+                        ),
+                    ),
+                    Choice(
+                        "found",
+                        (
+                            ("a  ", "key"),
+                            ("use what was found", "value"),
+                            ("     read-only, until you say otherwise", "muted"),
+                        ),
+                    ),
+                    Choice(
+                        "configure",
+                        (
+                            ("c  ", "key"),
+                            ("configure", "value"),
+                            ("              where accounts are written down", "muted"),
+                        ),
+                    ),
                 ]
-            )  # fmt: skip
+            )
             yield Lines(self._foot, height=4)
 
     def on_mount(self) -> None:

@@ -1,7 +1,7 @@
 """A fleet in memory: the same store and the same operations as a real one, with a cloud that is a few lines of Python.
 
-Benchmarks, pictures and the tests of the screens stand on it. Ends are held back, accepted and proved as on a cloud; a launch
-goes through its steps. `calls` lists what was asked for.
+Benchmarks, pictures and the tests of the screens stand on it. Ends are held back, accepted and proved as on a
+cloud; a launch goes through its steps. `calls` lists what was asked for.
 """
 
 from __future__ import annotations

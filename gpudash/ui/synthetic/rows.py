@@ -1,6 +1,8 @@
-"""N made-up rows that tick: money, idle time, leases and utilisation move as they do on real ones. No network, no hosts.
+"""N made-up rows that tick: money, idle time, leases and utilisation move as they do on real ones. No network, no
+hosts.
 
-Everything goes through the same store, change sets, view and table as a real fleet; only the cloud is an in-memory one.
+Everything goes through the same store, change sets, view and table as a real fleet; only the cloud is an in-memory
+one.
 """
 
 from __future__ import annotations

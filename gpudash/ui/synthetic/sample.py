@@ -1,4 +1,4 @@
-"""The scripted scene: one fleet that shows every kind of row, frozen at 14:02. Pictures and snapshots are made of it."""
+"""The scripted scene: one fleet with every kind of row, frozen at 14:02. Pictures and snapshots are made of it."""
 
 from __future__ import annotations
 
@@ -110,12 +110,28 @@ def _signals(gpu: float, *, cpu: float = 3, sessions: int = 0, connections: int 
 def _status(policy: Policy, gpus: tuple[GpuReading, ...], signals: tuple[Signal, ...], **other: object) -> HostStatus:
     active = tuple(signal.name for signal in signals if signal.verdict is Verdict.ACTIVE)
     base = HostStatus(
-        version="0.1.0", now=NOW, policy=policy, idle_s=None, idle_remaining_s=None, parked_s=None, parked_remaining_s=None,
-        awake_because=f"gpu {gpus[0].util_pct:.0f}% (> 5%)" if active and gpus else None, held_by=active, unknown=(),
-        signals=signals, gpus=gpus, alarms=(), phase="watching", ending=None, enforcing=True, end_method="command",
-        ends_at=policy.lease_deadline, ends_why="lease", cpu_pct=3.0,
+        version="0.1.0",
+        now=NOW,
+        policy=policy,
+        idle_s=None,
+        idle_remaining_s=None,
+        parked_s=None,
+        parked_remaining_s=None,
+        awake_because=f"gpu {gpus[0].util_pct:.0f}% (> 5%)" if active and gpus else None,
+        held_by=active,
+        unknown=(),
+        signals=signals,
+        gpus=gpus,
+        alarms=(),
+        phase="watching",
+        ending=None,
+        enforcing=True,
+        end_method="command",
+        ends_at=policy.lease_deadline,
+        ends_why="lease",
+        cpu_pct=3.0,
         events=(HostEvent(NOW - 70 * _M, "start", "statusd 0.1.0 started"),),
-    )  # fmt: skip
+    )
     return replace(base, **other)  # type: ignore[arg-type]
 
 
@@ -154,10 +170,20 @@ def _records() -> list[Record]:
 def _probe(item: Instance) -> Record:
     asked = NOW - 3 * _M
     operation = Operation(
-        "op-probe", Verb.TERMINATE, item.key.account, item.key.region, Stage.RETRYING, asked, NOW - 40 * timedelta(seconds=1),
-        key=item.key, name=item.name, attempts=3, next_try_at=NOW + timedelta(seconds=20),
-        detail='Lambda: "internal error" (500); it is still billing $0.75/h', actor="dashboard",
-    )  # fmt: skip
+        "op-probe",
+        Verb.TERMINATE,
+        item.key.account,
+        item.key.region,
+        Stage.RETRYING,
+        asked,
+        NOW - 40 * timedelta(seconds=1),
+        key=item.key,
+        name=item.name,
+        attempts=3,
+        next_try_at=NOW + timedelta(seconds=20),
+        detail='Lambda: "internal error" (500); it is still billing $0.75/h',
+        actor="dashboard",
+    )
     policy = Policy(NOW + 40 * _M, NOW + 600 * _M, 30 * _M)
     return Record(
         item, NOW - timedelta(seconds=6), wanted=policy, accrual=accrual(NOW - 20 * _M, item), operation=operation
@@ -167,9 +193,14 @@ def _probe(item: Instance) -> Record:
 def _comfy(item: Instance) -> Record:
     policy = Policy(NOW + 161 * _M, NOW + 1000 * _M, 30 * _M, EndAction.STOP)
     status = _status(
-        policy, (_gpu(0, 0, 3, 24, 41, 22),), _signals(0, connections=0), idle_s=18 * 60, idle_remaining_s=12 * 60,
-        ends_at=NOW + 12 * _M, ends_why="idle",
-    )  # fmt: skip
+        policy,
+        (_gpu(0, 0, 3, 24, 41, 22),),
+        _signals(0, connections=0),
+        idle_s=18 * 60,
+        idle_remaining_s=12 * 60,
+        ends_at=NOW + 12 * _M,
+        ends_why="idle",
+    )
     up = NOW - 130 * _M
     tunnels = tuple(
         Tunnel("vast", item.key.id, item.name, port, port, TunnelState.UP, 71, "dashboard", since=up)
@@ -177,9 +208,15 @@ def _comfy(item: Instance) -> Record:
     )
     utilisation = (90.0, 85.0, 60.0, 30.0, 4.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     return Record(
-        item, NOW - timedelta(seconds=92), wanted=policy, status=status, status_at=NOW, accrual=accrual(NOW - 440 * _M, item),
-        tunnels=tunnels, utilisation=utilisation,
-    )  # fmt: skip
+        item,
+        NOW - timedelta(seconds=92),
+        wanted=policy,
+        status=status,
+        status_at=NOW,
+        accrual=accrual(NOW - 440 * _M, item),
+        tunnels=tunnels,
+        utilisation=utilisation,
+    )
 
 
 def _train(item: Instance) -> Record:
@@ -211,22 +248,39 @@ def _train(item: Instance) -> Record:
         98.0,
     )
     return Record(
-        item, NOW - timedelta(seconds=6), wanted=policy, status=status, status_at=NOW - timedelta(seconds=2),
-        accrual=accrual(NOW - 352 * _M, item), tunnels=(tunnel,), utilisation=utilisation,
-    )  # fmt: skip
+        item,
+        NOW - timedelta(seconds=6),
+        wanted=policy,
+        status=status,
+        status_at=NOW - timedelta(seconds=2),
+        accrual=accrual(NOW - 352 * _M, item),
+        tunnels=(tunnel,),
+        utilisation=utilisation,
+    )
 
 
 def _eval(item: Instance) -> Record:
     policy = Policy(NOW + 182 * _M, NOW + 900 * _M, 30 * _M, EndAction.STOP, parked_timeout=60 * _M)
     status = _status(
-        policy, (_gpu(0, 0, 44, 48, 38, 31),), _signals(0), idle_s=0, parked_s=42 * 60, parked_remaining_s=18 * 60,
-        ends_at=NOW + 18 * _M, ends_why="parked",
-    )  # fmt: skip
+        policy,
+        (_gpu(0, 0, 44, 48, 38, 31),),
+        _signals(0),
+        idle_s=0,
+        parked_s=42 * 60,
+        parked_remaining_s=18 * 60,
+        ends_at=NOW + 18 * _M,
+        ends_why="parked",
+    )
     return Record(
-        item, NOW - timedelta(seconds=3), wanted=policy, status=status, status_at=NOW - 95 * timedelta(seconds=1),
-        status_problem="no answer in 5 s", accrual=accrual(NOW - 285 * _M, item),
+        item,
+        NOW - timedelta(seconds=3),
+        wanted=policy,
+        status=status,
+        status_at=NOW - 95 * timedelta(seconds=1),
+        status_problem="no answer in 5 s",
+        accrual=accrual(NOW - 285 * _M, item),
         utilisation=(70.0, 72.0, 65.0, 10.0, 0.0, 0.0, 0.0, 0.0, 0.0),
-    )  # fmt: skip
+    )
 
 
 def _serve(item: Instance) -> Record:
@@ -235,9 +289,14 @@ def _serve(item: Instance) -> Record:
     status = _status(policy, gpus, _signals(47, connections=12))
     utilisation = (20.0, 35.0, 55.0, 30.0, 62.0, 48.0, 15.0, 44.0, 71.0, 52.0, 33.0, 47.0)
     return Record(
-        item, NOW - timedelta(seconds=4), wanted=policy, status=status, status_at=NOW - timedelta(seconds=1),
-        accrual=accrual(NOW - 122 * _M, item), utilisation=utilisation,
-    )  # fmt: skip
+        item,
+        NOW - timedelta(seconds=4),
+        wanted=policy,
+        status=status,
+        status_at=NOW - timedelta(seconds=1),
+        accrual=accrual(NOW - 122 * _M, item),
+        utilisation=utilisation,
+    )
 
 
 def _health(fleet: MemoryFleet) -> None:
@@ -248,20 +307,36 @@ def _health(fleet: MemoryFleet) -> None:
 def offers() -> tuple[Offer, ...]:
     """A board of offers."""
     table = (
-        ("vast", "NL", "RTX 4090", 1, 24, "0.41", False, True), ("runpod", "US-KS-2", "A40", 1, 48, "0.40", False, True),
-        ("lambda", "us-west-1", "A10", 1, 24, "0.75", False, True), ("runpod", "EU-RO-1", "H100 PCIe", 1, 80, "1.89", False, True),
-        ("vast", "US", "H100 SXM", 1, 80, "2.10", True, None), ("lambda", "us-west-1", "H100 PCIe", 1, 80, "2.49", False, True),
-        ("aws", "us-east-1", "A10G", 1, 24, "1.01", False, None), ("aws", "us-east-1", "A10G", 1, 24, "0.38", True, None),
-        ("aws", "us-east-1", "H100", 8, 80, "55.04", False, None), ("lambda", "us-south-1", "H100 SXM", 8, 80, "23.92", False, False),
-        ("runpod", "US-KS-2", "L40S", 4, 48, "3.16", False, True), ("vast", "DE", "RTX A6000", 2, 48, "0.92", False, True),
-    )  # fmt: skip
+        ("vast", "NL", "RTX 4090", 1, 24, "0.41", False, True),
+        ("runpod", "US-KS-2", "A40", 1, 48, "0.40", False, True),
+        ("lambda", "us-west-1", "A10", 1, 24, "0.75", False, True),
+        ("runpod", "EU-RO-1", "H100 PCIe", 1, 80, "1.89", False, True),
+        ("vast", "US", "H100 SXM", 1, 80, "2.10", True, None),
+        ("lambda", "us-west-1", "H100 PCIe", 1, 80, "2.49", False, True),
+        ("aws", "us-east-1", "A10G", 1, 24, "1.01", False, None),
+        ("aws", "us-east-1", "A10G", 1, 24, "0.38", True, None),
+        ("aws", "us-east-1", "H100", 8, 80, "55.04", False, None),
+        ("lambda", "us-south-1", "H100 SXM", 8, 80, "23.92", False, False),
+        ("runpod", "US-KS-2", "L40S", 4, 48, "3.16", False, True),
+        ("vast", "DE", "RTX A6000", 2, 48, "0.92", False, True),
+    )
     return tuple(
         Offer(
-            account, account, f"gpu_{count}x_{gpu.lower().replace(' ', '_')}{'_spot' if spot else ''}", gpu, count, vram, region,
-            _price(usd, estimated=account == "vast" and spot), spot, available, NOW - timedelta(seconds=8), disk_gb=100,
+            account,
+            account,
+            f"gpu_{count}x_{gpu.lower().replace(' ', '_')}{'_spot' if spot else ''}",
+            gpu,
+            count,
+            vram,
+            region,
+            _price(usd, estimated=account == "vast" and spot),
+            spot,
+            available,
+            NOW - timedelta(seconds=8),
+            disk_gb=100,
         )
         for account, region, gpu, count, vram, usd, spot, available in table
-    )  # fmt: skip
+    )
 
 
 def _leftovers() -> tuple[Leftover, ...]:

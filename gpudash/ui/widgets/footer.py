@@ -1,4 +1,4 @@
-"""The last line: keys that act here, grey where they cannot; an answer to the last key stands over them for a moment."""
+"""The last line: keys that act here, grey where they cannot; for a moment, the answer to the last key."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """A table drawn by line: 10,000 rows cost what the rows on screen cost.
 
-Cursor, marks and scroll position hold on to keys, so nothing jumps when rows come, go or change places. There is no scrollbar
-widget; the thumb is the last cell of each line, because every widget edge cuts every line of the screen into more strips.
+Cursor, marks and scroll position hold on to keys, so nothing jumps when rows come, go or change places. There is no
+scrollbar widget; the thumb is the last cell of each line, because every widget edge cuts every line of the screen
+into more strips.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class Painter:
 
 
 class Painted(Widget):
-    """A widget that is lines of spans. It compares what it would draw with what it drew, and refreshes only the difference.
+    """A widget that is lines of spans. It compares what it would draw with what it drew, and refreshes the difference.
 
     Subclasses answer `line_at(y)`; `update_lines()` is called whenever something may have changed.
     """
