@@ -18,12 +18,12 @@ from gpudash.ui.synthetic.sample import sample_fleet  # noqa: E402
 
 BURNS = (24.1, 24.1, 26.0, 28.5, 28.5, 31.0, 35.4, 35.4, 33.0, 31.8, 31.8, 31.8)
 PICTURES: dict[str, tuple[tuple[int, int], str, str, tuple[str, ...], int]] = {
-    "fleet-160": ((160, 40), "dark", "train-llama", (), 0),
+    "fleet-160": ((160, 30), "dark", "train-llama", (), 0),
     "fleet-80": ((80, 24), "dark", "train-llama", (), 0),
-    "fleet-light": ((160, 40), "light", "train-llama", (), 0),
-    "fleet-colour-blind": ((160, 40), "colour-blind", "eval", (), 0),
+    "fleet-light": ((160, 30), "light", "train-llama", (), 0),
+    "colour-blind": ((80, 24), "colour-blind", "train-llama", (), 0),
     "launch": ((120, 30), "dark", "comfy", ("n", *"h100", "enter"), 0),
-    "launching": ((160, 40), "dark", "comfy", ("n", *"h100", "enter", "enter", "escape"), 3),
+    "launching": ((160, 30), "dark", "comfy", ("n", *"h100", "enter", "enter", "escape"), 3),
     "extend": ((120, 30), "dark", "train-llama", ("+",), 0),
     "terminate": ((120, 30), "dark", "comfy", ("X", *"com"), 0),
     "instance": ((160, 48), "dark", "train-llama", ("enter",), 0),

@@ -380,7 +380,10 @@ def kernel_boot_id() -> str:
         return read_text("/proc/sys/kernel/random/boot_id").strip()
     try:
         asked = subprocess.run(
-            ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=5
+            ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=5,
         )
         return asked.stdout.decode().strip() or "unknown"
     except (OSError, subprocess.SubprocessError):
@@ -421,13 +424,18 @@ class Clock:
         self.speed = 1.0
         self._path = os.environ.get("GPUDASH_CLOCK_FILE")
         self._stamp: tuple[int, ...] = ()
-        self._real0 = self._virtual0 = self._offset = 0.0
+        self._mapping: tuple[float, float, float] | None = None  # replaced as a whole: threads read it
+        self._offset = 0.0
         self._synced_told: bool | None = None
         self._followed: list[tuple[float, float]] = []
         self._read_file()
         boot, last_seen = boot_seconds(), float(saved.get("last_seen") or 0)
         if saved.get("boot_id") == boot_id and 0 <= float(saved.get("boot", -1)) <= boot:
-            self._wall0, self._boot0, self.synced = float(saved["wall"]), float(saved["boot"]), bool(saved.get("synced"))
+            self._wall0, self._boot0, self.synced = (
+                float(saved["wall"]),
+                float(saved["boot"]),
+                bool(saved.get("synced")),
+            )
         else:
             self._wall0, self._boot0, self.synced = max(self.wall(), last_seen), boot, self._is_synchronised()
 
@@ -449,9 +457,11 @@ class Clock:
     def now(self) -> float:
         """The time that leases, idle clocks and warnings use."""
         self._read_file()
-        if self._path is None or not self._stamp:
+        mapping = self._mapping
+        if mapping is None:
             return self.trusted()
-        return self._virtual0 + (self.trusted() - self._real0) * self.speed
+        real0, virtual0, speed = mapping
+        return virtual0 + (self.trusted() - real0) * speed
 
     def wall_jump(self) -> tuple[str, str]:
         """Compare wall and trusted time: (what was followed, what is refused), empty when they agree."""
@@ -483,9 +493,8 @@ class Clock:
                 return
             with open(self._path, "rb") as file:
                 given = json.loads(file.read().decode("utf-8"))
-            speed = float(given["speed"])
-            self._real0, self._virtual0 = float(given["real0"]), float(given["virtual0"])
-            self.speed = max(0.0, speed)
+            self.speed = max(0.0, float(given["speed"]))
+            self._mapping = float(given["real0"]), float(given["virtual0"]), self.speed
             self._offset = float(given.get("wall_offset_s") or 0)
             told = given.get("synced")
             self._synced_told = told if isinstance(told, bool) else None
@@ -557,10 +566,8 @@ def in_container() -> bool:
 def cgroup_file(*paths: str) -> str | None:
     """The text of the first of these cgroup files that exists."""
     for path in paths:
-        try:
+        with contextlib.suppress(OSError):
             return read_text("/sys/fs/cgroup/" + path)
-        except OSError:
-            continue
     return None
 
 
@@ -733,7 +740,7 @@ class HostSensors:
         ):  # fmt: skip
             try:
                 readings.extend(probe(config))
-            except Exception as exc:
+            except Exception as exc:  # noqa: PERF203 - whatever breaks one probe must not stop the others
                 readings.extend(unknown(name, self._why(exc)) for name in names)
         return readings
 
@@ -755,8 +762,8 @@ class HostSensors:
             ticks = [int(word) for word in read_text("/proc/stat").split("\n", 1)[0].split()[1:9]]
             busy, total = float(sum(ticks[:3]) + sum(ticks[5:7])), float(sum(ticks))
             before, self._busy = self._busy, (busy, total)
-            is_known = before is not None and total > before[1]
-            self.cpu_pct = 100 * (busy - before[0]) / (total - before[1]) if before and is_known else None
+            if before is not None and total > before[1]:
+                self.cpu_pct = 100 * (busy - before[0]) / (total - before[1])
         limit = config["thresholds"]["cpu_pct"]
         if limit is None:  # one busy core of many is work too
             limit = round(min(10.0, 80.0 / cores), 1)
@@ -853,7 +860,7 @@ def disk_space() -> Json:
 
 
 class FileWalk:
-    """Whether anything below the watched folders changed since the last look. Compares, so a wrong clock is no matter."""
+    """Whether anything below the watched folders changed since the last look; compares, so no clock matters."""
 
     def __init__(self) -> None:
         self._before: tuple[tuple[str, ...], int, int] | None = None
@@ -870,9 +877,9 @@ class FileWalk:
                 count, stamps, newest = count + 1, (stamps + mtime) & (1 << 64) - 1, max(newest, mtime)
         seen = (paths, count, stamps)
         before, self._before = self._before, seen
-        if before is None or before[0] != paths:
+        if before is None:
             return pending("files")
-        is_changed = seen != before
+        is_changed = seen != before and before[0] == paths
         more = ", the rest not looked at" if count >= WALK_LIMIT else ""
         text = "files changed below {}".format(", ".join(config["watch_paths"]))
         return Reading("files", "active" if is_changed else "idle", count, "files", None,
@@ -920,7 +927,12 @@ class _Memory(ctypes.Structure):
 
 
 class _Process(ctypes.Structure):
-    _fields_ = (("pid", ctypes.c_uint), ("used", ctypes.c_ulonglong), ("gpu", ctypes.c_uint), ("compute", ctypes.c_uint))
+    _fields_ = (
+        ("pid", ctypes.c_uint),
+        ("used", ctypes.c_ulonglong),
+        ("gpu", ctypes.c_uint),
+        ("compute", ctypes.c_uint),
+    )
 
 
 class Nvml:
@@ -960,7 +972,8 @@ class Nvml:
         return {
             "index": index, "name": name.value.decode("utf-8", "replace"), "util_pct": load.gpu,
             "memory_used_mib": memory.used >> 20, "memory_total_mib": memory.total >> 20, "temperature_c": celsius,
-            "power_w": None if milliwatts is None else round(milliwatts / 1000, 1), "processes": self._processes(handle),
+            "power_w": None if milliwatts is None else round(milliwatts / 1000, 1),
+            "processes": self._processes(handle),
         }  # fmt: skip
 
     def _number(self, function: str, *arguments: object) -> int | None:
@@ -978,7 +991,11 @@ class Nvml:
         except (NvmlError, AttributeError):
             return None
         return [
-            {"pid": row.pid, "name": process_name(row.pid), "memory_mib": row.used >> 20 if row.used < 1 << 63 else None}
+            {
+                "pid": row.pid,
+                "name": process_name(row.pid),
+                "memory_mib": row.used >> 20 if row.used < 1 << 63 else None,
+            }
             for row in table[: count.value]
         ]
 
@@ -1016,9 +1033,9 @@ def parse_smi_line(line: str) -> Json:
 class GpuSampler(threading.Thread):
     """Watches all devices in a thread of its own; when its source hangs, only the GPU signals become unknown."""
 
-    def __init__(self, interval: Callable[[], float]) -> None:
+    def __init__(self, interval: Callable[[], float], is_wanted: Callable[[], bool]) -> None:
         super().__init__(name="gpu", daemon=True)
-        self._interval = interval
+        self._interval, self._is_wanted = interval, is_wanted
         self._stopped = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
@@ -1032,6 +1049,9 @@ class GpuSampler(threading.Thread):
         """Try NVML, then nvidia-smi, and start over with a growing pause whenever the source is lost."""
         pause = 1.0
         while not self._stopped.is_set():
+            if not self._is_wanted():  # the configuration says that there is no GPU; it may say otherwise later
+                self._stopped.wait(max(1.0, self._interval()))
+                continue
             began = boot_seconds()
             try:
                 self._watch()
@@ -1056,7 +1076,9 @@ class GpuSampler(threading.Thread):
         """The highest utilisation of any device within the window."""
         since = boot_seconds() - window_s
         with self._lock:
-            recent = [util for at, util in self._history if at >= since] or [util for _, util in list(self._history)[-1:]]
+            recent = [util for at, util in self._history if at >= since] or [
+                util for _, util in list(self._history)[-1:]
+            ]
         return max(recent) if recent else None
 
     def _publish(self, gpus: list[Json]) -> None:
@@ -1108,7 +1130,7 @@ class GpuSampler(threading.Thread):
             kill_group(child)
 
     def _read_smi(self, child: subprocess.Popen[bytes], every: int) -> None:
-        assert child.stdout is not None  # noqa: S101 - asked for with PIPE
+        assert child.stdout is not None
         source = child.stdout.fileno()
         rest, last_words, batch = b"", "", {}  # type: bytes, str, dict[int, Json]
         patience = max(30.0, 10.0 * every)
@@ -1246,7 +1268,8 @@ def run_bounded(argv: list[str], timeout: float, extra: dict[str, str], text: st
 
 def _converse(child: subprocess.Popen[bytes], text: str, words: bytearray) -> None:
     """Give a child its input and keep the last 4 kB of what it says."""
-    assert child.stdin is not None and child.stdout is not None  # noqa: S101 - both asked for with PIPE
+    assert child.stdin is not None
+    assert child.stdout is not None
     with contextlib.suppress(OSError):
         child.stdin.write(text.encode())
         child.stdin.close()
@@ -1281,217 +1304,287 @@ def rung_for(attempt: int, rungs: list[str]) -> str:
     return rungs[climbing] if climbing < len(rungs) else rungs[attempt % len(rungs)]
 
 
-class Core:
-    """Everything that is known and decided. One lock; no method waits for a disk, a tool or a network."""
+class Journal:
+    """What happened and what is wrong: recent events, alarms, and how far the disk has followed."""
 
-    def __init__(self, home: str, config: Json, unknown_keys: list[str], state: Json, build: str) -> None:
-        self.home, self.build, self.config = home, build, config
-        self.lock = threading.RLock()
-        self.boot_id = kernel_boot_id()
-        self.run_id = run_identity(self.boot_id)
-        self.clock = Clock(state.get("clock") or {}, self.boot_id)
-        self.started_at = self.clock.now()
-        self.ticked_at = self._born = boot_seconds()
-        self.port = 0
-        self.token = b""
+    def __init__(self, lock: threading.RLock, now: Callable[[], float], state: Json) -> None:
+        self._lock, self._now = lock, now
         self.change = 1  # grows with everything worth saving; the scribe compares
         self.saved_change = self.failed_change = 0
-        self.saved = threading.Condition(self.lock)
-        self.wake: Callable[[], None] = lambda: None
+        self.noted = 0  # how many events this process has put down; the log follows it
+        self.view = 0  # grows with everything worth showing; /status is made anew when it has
         self.poke_scribe: Callable[[], None] = lambda: None
-        self.end_wanted, self.end_changed = threading.Event(), threading.Event()
-        self.is_hooking = self.is_enforcing = False
-        self.warning_text: str | None = None
-        self._observed_boot = 0.0
-        self._status: bytes = b""
-        self._status_at = 0.0
-        self._restore(state)
-        self.sensors = HostSensors(home)
-        self._walk = FileWalk()
-        self.gpu = GpuSampler(lambda: float(self.config["sample_interval_s"]))
-        self.host = Sampler("host", lambda: self.sensors.read(self.config), self._host_period, self._round_done)
-        self.files = Sampler("files", self._read_files, self._files_period, lambda: None)
-        self._seen_rounds = 0
-        self.adopt_config(config, unknown_keys)
-
-    # -- state: out of and into the file --
-
-    def _restore(self, state: Json) -> None:
-        now = self.clock.now()
-        is_same_run = state.get("run_id") == self.run_id
+        self._saved = threading.Condition(lock)
+        self.events: collections.deque[Json] = collections.deque(state.get("events", []), maxlen=EVENTS_KEPT)
         self.alarms: dict[str, Json] = {}
         for alarm in state.get("alarms", []):
-            if alarm.get("sticky") and now - alarm["since"] < 86400:
+            if alarm["sticky"] and now() - alarm["since"] < 86400:
                 self.alarms[alarm["code"]] = dict(alarm)
-        self.events: collections.deque[Json] = collections.deque(state.get("events", []), maxlen=EVENTS_KEPT)
-        self.policy: Json | None = state.get("policy")
-        self.extend_keys: dict[str, Json] = dict(state.get("extend_keys", {}))
-        self.last_active: dict[str, float] = dict(state.get("last_active", {}))
-        declared = state.get("declared") or {}
-        self.declared_at: float | None = declared.get("at")
-        self.hold_until: float | None = declared.get("hold_until")
-        self._declared_new = False
-        self.grace: Json | None = state.get("grace")
-        self.idle_since: float = now
-        self.parked_since: float | None = None
-        self.held_by: list[str] = []
-        self.unknown: list[str] = []
-        self.ending: Json | None = None
-        self.warned: Json = {"why": None, "at": None, "minutes": []}
-        self.signals: list[Json] = []
-        self.awake_because: str | None = None
-        self.observed_at: float | None = None
-        if is_same_run:
-            self._restore_run(state, now)
-        elif self.policy is not None:
-            self._grant_grace(now)
-
-    def _restore_run(self, state: Json, now: float) -> None:
-        """The same start of the host: its idle clock, warnings and ending go on where they were."""
-        idle = state.get("idle") or {}
-        if not idle.get("is_held", True):
-            self.idle_since = min(now, float(idle["since"]))
-            if idle.get("parked_since") is not None:
-                self.parked_since = min(now, float(idle["parked_since"]))
-        self.warned = state.get("warned") or self.warned
-        self.ending = state.get("ending")
-        if self.ending is not None:
-            self.ending.update(next_try_at=None, sent_at=None)
-            self.end_wanted.set()
-
-    def _grant_grace(self, now: float) -> None:
-        """A lease that ran out while the host was off leaves a few minutes to extend it, once for each deadline."""
-        lease = (self.policy or {}).get("lease_deadline")
-        if lease is not None and lease <= now and (self.grace or {}).get("deadline") != lease:
-            self.grace = {"deadline": lease, "until": now + BOOT_GRACE_S}
-            self.note("start", f"the lease ran out while the host was off; {spoken(BOOT_GRACE_S)} to extend it")
-
-    def state(self) -> Json:
-        """The document for state.json."""
-        with self.lock:
-            return {
-                "schema": SCHEMA, "version": VERSION, "instance_key": instance_key(self.config), "config": self.config,
-                "saved_at": utc(self.clock.trusted()), "run_id": self.run_id, "clock": self.clock.saved(),
-                "policy": self.policy, "extend_keys": self.extend_keys, "last_active": self.last_active,
-                "declared": {"at": self.declared_at, "hold_until": self.hold_until}, "grace": self.grace,
-                "idle": {"since": self.idle_since, "parked_since": self.parked_since,
-                         "is_held": bool((self.held_by and self.parked_since is None) or self.unknown)},
-                "ending": self.ending, "warned": self.warned, "alarms": list(self.alarms.values()),
-                "events": list(self.events),
-            }  # fmt: skip
 
     def touch(self) -> None:
-        """Something changed: the state file and the cached /status are old."""
-        self.change += 1
-        self._status_at = 0.0
+        """Something changed that belongs on the disk and into /status."""
+        with self._lock:
+            self.change += 1
+            self.view += 1
         self.poke_scribe()
-
-    def wait_saved(self, timeout: float) -> bool:
-        """Wait until the last change is on the disk; False when the disk does not take it in time."""
-        with self.lock:
-            wanted = self.change
-            self.saved.wait_for(lambda: max(self.saved_change, self.failed_change) >= wanted, timeout)
-            return self.saved_change >= wanted
-
-    # -- events and alarms --
 
     def note(self, kind: str, text: str) -> None:
         """Put one line into the recent events."""
-        self.events.append({"at": utc(self.clock.now()), "kind": kind, "text": text})
+        with self._lock:
+            self.events.append({"at": utc(self._now()), "kind": kind, "text": text})
+            self.noted += 1
         self.touch()
 
     def alarm(self, code: str, text: str, is_on: bool = True, sticky: bool = False) -> None:
-        """Raise, update or clear the alarm of that code; sticky ones stay for a day over restarts."""
-        with self.lock:
+        """Raise, update or clear the alarm of that code; a sticky one stays for a day, over restarts too."""
+        with self._lock:
             present = self.alarms.get(code)
             if not is_on:
-                if present is not None and not sticky:
+                if present is not None:
                     del self.alarms[code]
                     self.note("alarm-cleared", present["text"])
             elif present is None:
-                self.alarms[code] = {"code": code, "text": text, "since": self.clock.now(), "sticky": sticky}
+                self.alarms[code] = {"code": code, "text": text, "since": self._now(), "sticky": sticky}
                 self.note("alarm", text)
             elif present["text"] != text:
                 present["text"] = text
-                self._status_at = 0.0
+                self.view += 1
 
-    # -- policy --
+    def report_saved(self, change: int, is_saved: bool) -> None:
+        """The scribe tells what became of everything up to that change."""
+        with self._lock:
+            if is_saved:
+                self.saved_change = max(self.saved_change, change)
+            else:
+                self.failed_change = max(self.failed_change, change)
+            self._saved.notify_all()
 
-    def adopt_config(self, config: Json, unknown_keys: list[str]) -> None:
-        """Take a configuration. Its deadlines count only with a higher revision; the hard deadline never moves later."""
-        with self.lock:
-            if instance_key(config) != instance_key(self.config):
-                text = "config.json now names another instance (%s); it is ignored until a restart"
-                self.alarm("config", text % config["instance"]["id"])
-                return
-            self.config = config
-            self.alarm("config", "", is_on=False)
-            text = "config.json has unknown keys, which do nothing: {}".format(", ".join(unknown_keys))
-            self.alarm("config-unknown-keys", text, is_on=bool(unknown_keys))
-            asked = dict(config["policy"])
-            for name in ("lease_deadline", "hard_deadline"):
-                asked[name] = None if asked[name] is None else parse_time(asked[name])
-            self.policy = self._merge_policy(asked, self.policy)
-            self._check_guard()
-            self.touch()
-        self.wake()
+    def wait_saved(self, timeout: float) -> bool:
+        """Wait until the last change is on the disk; False when the disk does not take it in time."""
+        with self._lock:
+            wanted = self.change
+            self._saved.wait_for(lambda: max(self.saved_change, self.failed_change) >= wanted, timeout)
+            return self.saved_change >= wanted
 
-    def _merge_policy(self, asked: Json, held: Json | None) -> Json:
-        """The policy in force after a configuration was read beside the one held so far."""
-        source = {"asked_lease": asked["lease_deadline"], "asked_hard": asked["hard_deadline"]}
-        revision = asked["revision"]
+
+class Lease:
+    """The policy in force: which configuration it comes from, who may move its deadlines, and how far."""
+
+    def __init__(self, journal: Journal, state: Json) -> None:
+        self._journal = journal
+        self._held: Json | None = state.get("policy")
+        self._keys: dict[str, Json] = dict(state.get("extend_keys", {}))
+        self._grace: Json | None = state.get("grace")
+
+    def saved(self) -> Json:
+        """What the state file keeps."""
+        return {"policy": self._held, "extend_keys": self._keys, "grace": self._grace}
+
+    @property
+    def policy(self) -> Json:
+        """The terms in force, deadlines as epoch seconds."""
+        assert self._held is not None
+        return self._held
+
+    def grant_grace(self, now: float) -> None:
+        """After a boot, a lease that ran out while the host was off leaves a few minutes to extend it, only once."""
+        lease = (self._held or {}).get("lease_deadline")
+        if lease is not None and lease <= now and (self._grace or {}).get("deadline") != lease:
+            self._grace = {"deadline": lease, "until": now + BOOT_GRACE_S}
+            text = f"the lease ran out while the host was off; {spoken(BOOT_GRACE_S)} are left to extend it"
+            self._journal.note("start", text)
+
+    def end(self) -> float | None:
+        """When the lease is enforced: its deadline, or the minutes granted after a boot, never past the hard one."""
+        lease: float | None = self.policy["lease_deadline"]
+        hard: float | None = self.policy["hard_deadline"]
+        if lease is not None and self._grace is not None and self._grace["deadline"] == lease:
+            lease = max(lease, float(self._grace["until"]))
+        return lease if lease is None or hard is None else min(lease, hard)
+
+    def adopt(self, given: Json) -> None:
+        """Take the policy of a configuration. Deadlines count only with a higher revision; the hard one never moves."""
+        asked = dict(given)
+        for name in ("lease_deadline", "hard_deadline"):
+            asked[name] = None if given[name] is None else parse_time(given[name])
+        asked.update(asked_lease=asked["lease_deadline"], asked_hard=asked["hard_deadline"])
+        held, revision = self._held, asked["revision"]
         is_older = held is not None and revision < held["revision"]
-        text = "config.json has revision %d, older than the policy in force; it is ignored"
-        self.alarm("config-old", text % revision, is_on=is_older)
+        text = f"config.json has revision {revision}, older than the policy in force; it is ignored"
+        self._journal.alarm("config-old", text, is_on=is_older)
         if held is None:
-            return self._clamped(dict(asked, **source))
-        if is_older:
-            return held
-        is_same = revision == held["revision"]
-        is_edited = is_same and any(source[name] != held.get(name) for name in source)
-        text = "config.json has another deadline but not a higher policy.revision; the deadline in force stays"
-        self.alarm("config-revision", text, is_on=is_edited)
-        if is_same:
-            kept = ("lease_deadline", "hard_deadline", "asked_lease", "asked_hard")
-            return dict(asked, **{name: held.get(name) for name in kept})
-        hard, wanted = held["hard_deadline"], asked["hard_deadline"]
-        is_moved = hard is not None and (wanted is None or wanted > hard)
-        text = f"config.json asks for a hard deadline of {utc(wanted)}; it never moves later and stays {utc(hard)}"
-        self.alarm("hard-deadline", text, is_on=is_moved)
-        self.note("config", "policy revision {} taken: lease until {}".format(revision, utc(asked["lease_deadline"]) or "-"))
-        return self._clamped(dict(asked, hard_deadline=hard if is_moved else wanted, **source))
+            self._held = self._clamp(asked)
+        elif revision == held["revision"]:
+            self._held = self._take_settings(asked, held)
+        elif not is_older:
+            self._held = self._take_deadlines(asked, held)
 
-    def _clamped(self, policy: Json) -> Json:
+    def _take_settings(self, asked: Json, held: Json) -> Json:
+        """The same revision again: everything but the deadlines, which may have been extended since."""
+        is_edited = any(asked[name] != held.get(name) for name in ("asked_lease", "asked_hard"))
+        text = "config.json has another deadline but not a higher policy.revision; the deadline in force stays"
+        self._journal.alarm("config-revision", text, is_on=is_edited)
+        kept = ("lease_deadline", "hard_deadline", "asked_lease", "asked_hard")
+        return dict(asked, **{name: held.get(name) for name in kept})
+
+    def _take_deadlines(self, asked: Json, held: Json) -> Json:
+        """A higher revision is a new decision, except that it cannot move the hard deadline later."""
+        self._journal.alarm("config-revision", "", is_on=False)
+        hard, wanted = held["hard_deadline"], asked["hard_deadline"]
+        is_later = hard is not None and (wanted is None or wanted > hard)
+        text = f"config.json asks for a hard deadline of {utc(wanted)}; it never moves later and stays {utc(hard)}"
+        self._journal.alarm("hard-deadline", text, is_on=is_later)
+        text = f"policy revision {asked['revision']} was taken: lease until {utc(asked['lease_deadline']) or 'no end'}"
+        self._journal.note("config", text)
+        return self._clamp(dict(asked, hard_deadline=hard if is_later else wanted))
+
+    def _clamp(self, policy: Json) -> Json:
         lease, hard = policy["lease_deadline"], policy["hard_deadline"]
         is_beyond = lease is not None and hard is not None and lease > hard
         text = f"config.json asks for a lease beyond the hard deadline; it ends at {utc(hard)}"
-        self.alarm("lease-clamped", text, is_on=is_beyond)
+        self._journal.alarm("lease-clamped", text, is_on=is_beyond)
         return dict(policy, lease_deadline=hard if is_beyond else lease)
 
-    def _check_guard(self) -> None:
-        """Say so when nothing would end this host, or when what should cannot."""
-        policy, end = self._policy(), self.config["end"]
-        limits = ("lease_deadline", "hard_deadline", "idle_timeout_s")
-        text = "nothing will end this host: no lease, no hard deadline and no idle timeout"
-        self.alarm("no-deadline", text, is_on=all(policy[name] is None for name in limits))
-        needed = {policy["idle_action"]: "idle"} if policy["idle_timeout_s"] is not None else {}
-        if policy["lease_deadline"] is not None or policy["hard_deadline"] is not None:
-            needed[policy["lease_action"]] = "lease"
-        self.is_enforcing = end["method"] == "command" and all(ladder(*pair, end) for pair in needed.items())
-        text = "this host cannot end itself: no end command is configured for {}".format(" and ".join(sorted(needed) or ACTIONS))
-        self.alarm("no-end", text, is_on=not self.is_enforcing)
+    def extend(self, body: Json, now: float) -> bool:
+        """Move the lease deadline as a request asks; False when it was there already. Refusal when it may not."""
+        wanted, key = wanted_deadline(body)
+        asked = {name: body.get(name) for name in ("deadline", "seconds")}
+        earlier = self._keys.get(key) if key else None
+        if earlier is not None:
+            if earlier["asked"] != asked:
+                raise Refusal(409, "this key was used for another extension", field="key")
+            return False
+        base = max(now, self.end() or now)
+        target = base + body["seconds"] if wanted is None else wanted
+        self._refuse(target, base, now, may_shorten=body.get("allow_shorten", False))
+        lease = self.policy["lease_deadline"]
+        self.policy["lease_deadline"] = target
+        if key:
+            self._keys[key] = {"asked": asked, "deadline": target}
+            for old in list(self._keys)[:-EXTEND_KEYS_KEPT]:
+                del self._keys[old]
+        if lease is not None and abs(target - lease) < 1:
+            self._journal.touch()
+            return False
+        self._journal.note("extend", f"the lease was moved from {utc(lease) or 'no end'} to {utc(target)}")
+        return True
 
-    def _policy(self) -> Json:
-        assert self.policy is not None  # noqa: S101 - adopt_config set it before anything runs
-        return self.policy
+    def _refuse(self, target: float, base: float, now: float, may_shorten: bool) -> None:
+        lease, hard = self.policy["lease_deadline"], self.policy["hard_deadline"]
+        if hard is not None and target > hard:
+            text = f"the hard deadline {utc(hard)} cannot be passed"
+            raise Refusal(409, text, hard_deadline=utc(hard), max_seconds=whole(hard - base))
+        if target <= now:
+            raise Refusal(400, "deadline is already past; POST /shutdown ends a host at once", field="deadline")
+        if lease is not None and target < lease - 1 and not may_shorten:
+            text = f'this would shorten the lease, which now ends {utc(lease)}; say "allow_shorten": true to do so'
+            raise Refusal(409, text, field="deadline", lease_deadline=utc(lease))
 
-    # -- observing: signals into idle and parked clocks --
+    def report(self) -> Json:
+        """The `policy` of /status."""
+        policy = self.policy
+        return {
+            "lease_deadline": utc(policy["lease_deadline"]), "hard_deadline": utc(policy["hard_deadline"]),
+            "idle_timeout_s": whole(policy["idle_timeout_s"]), "idle_action": policy["idle_action"],
+            "lease_action": policy["lease_action"], "parked_timeout_s": whole(policy["parked_timeout_s"]),
+            "revision": policy["revision"],
+        }  # fmt: skip
 
-    def _host_period(self) -> float:
+
+def wanted_deadline(body: Json) -> tuple[float | None, str | None]:
+    """The absolute deadline (None for `seconds`) and the key of an extend request; Refusal names what is wrong."""
+    key = body.get("key")
+    if key is not None and not (isinstance(key, str) and 0 < len(key) <= 200):
+        raise Refusal(400, "key must be a text of 1 to 200 characters", field="key")
+    if ("deadline" in body) == ("seconds" in body):
+        raise Refusal(400, 'give either "deadline" or "seconds" with "key"', field="deadline")
+    if not isinstance(body.get("allow_shorten", False), bool):
+        raise Refusal(400, "allow_shorten must be true or false", field="allow_shorten")
+    if "seconds" in body:
+        if not is_number(body["seconds"]) or body["seconds"] <= 0:
+            raise Refusal(400, "seconds must be a number above 0, for example 7200", field="seconds")
+        if key is None:
+            raise Refusal(400, "seconds needs a key, so that a repeated request extends only once", field="key")
+        return None, key
+    try:
+        return parse_time(body["deadline"]), key
+    except ValueError:
+        text = "deadline must be an absolute time with its zone, for example 2026-01-02T03:04:05Z"
+        raise Refusal(400, text, field="deadline") from None
+
+
+class Activity:
+    """What uses this host: owns the samplers and turns their signals into the idle and parked clocks.
+
+    Idle means that every signal that counts has said so; one that is unknown holds the host like an active one.
+    Parked means that GPU memory is held and nothing else is active: the idle clock rests, a clock of its own runs.
+    """
+
+    def __init__(self, home: str, journal: Journal, clock: Clock, config: Json) -> None:
+        self.config = config
+        self._journal, self._clock = journal, clock
+        self._born = boot_seconds()
+        self.wake: Callable[[], None] = lambda: None
+        self.sensors, self._walk = HostSensors(home), FileWalk()
+        self.gpu = GpuSampler(self._period, lambda: self.config["gpus"] != 0)
+        self._host = Sampler("host", lambda: self.sensors.read(self.config), self._period, lambda: self.wake())
+        self._files = Sampler("files", self._read_files, self._files_period, lambda: None)
+        self._rounds_seen, self._looked_at = 0, 0.0
+        self.idle_since = clock.now()
+        self.parked_since: float | None = None
+        self.observed_at: float | None = None
+        self.held_by: list[str] = []
+        self.unknown: list[str] = []
+        self.awake_because: str | None = None
+        self._shown: list[tuple[Reading, bool]] = []
+        self._last_active: dict[str, float] = {}
+        self._declared_at: float | None = None
+        self._hold_until: float | None = None
+        self._is_declared_new = False
+
+    def restore(self, state: Json, is_same_run: bool) -> None:
+        """Go on from the state file. The clocks go on only within one run of the host: being off is not being idle."""
+        now = self._clock.now()
+        self._last_active = dict(state.get("last_active", {}))
+        declared, idle = state.get("declared") or {}, state.get("idle") or {}
+        self._declared_at, self._hold_until = declared.get("at"), declared.get("hold_until")
+        if is_same_run and not idle.get("is_held", True):
+            self.idle_since = min(now, float(idle["since"]))
+            if idle.get("parked_since") is not None:
+                self.parked_since = min(now, float(idle["parked_since"]))
+
+    def saved(self) -> Json:
+        """What the state file keeps."""
+        is_held = bool((self.held_by and self.parked_since is None) or self.unknown)
+        return {
+            "idle": {"since": self.idle_since, "parked_since": self.parked_since, "is_held": is_held},
+            "declared": {"at": self._declared_at, "hold_until": self._hold_until}, "last_active": self._last_active,
+        }  # fmt: skip
+
+    # -- the threads that look --
+
+    def start(self) -> None:
+        """Begin to look."""
+        for sampler in (self._host, self._files, self.gpu):
+            sampler.start()
+
+    def stop(self) -> None:
+        """Look no more, and end the tools that were started for it."""
+        for sampler in (self._host, self._files, self.gpu):
+            sampler.stop()
+
+    @property
+    def rounds(self) -> int:
+        """How many samples of the host were taken; a caller that waits for a fresh one compares."""
+        return self._host.rounds
+
+    def _period(self) -> float:
         return float(self.config["sample_interval_s"])
 
     def _files_period(self) -> float:
-        return max(self._host_period(), min(30.0, 30.0 / max(1.0, self.clock.speed)))
+        if self._files.rounds < 1:  # a second look soon, so that there is a difference to tell
+            return self._period()
+        return max(self._period(), min(30.0, 30.0 / max(1.0, self._clock.speed)))
 
     def _read_files(self) -> list[Reading]:
         try:
@@ -1499,172 +1592,354 @@ class Core:
         except OSError as exc:
             return [unknown("files", f"{exc.filename}: {exc.strerror}")]
 
-    def _round_done(self) -> None:
-        self.wake()
+    # -- from readings to clocks; called with the lock held --
+
+    def is_due(self) -> bool:
+        """Whether there is a new sample, or none has come for so long that the old ones have to be judged again."""
+        return self.rounds != self._rounds_seen or boot_seconds() - self._looked_at > 1.5 * self._period()
+
+    def observe(self, now: float, is_ending: bool, parked_timeout_s: float | None) -> None:
+        """Take the present readings into account."""
+        readings = self._collect(now)
+        self._rounds_seen, self._looked_at = self.rounds, boot_seconds()
+        quiet = QUIET_WHILE_ENDING if is_ending else ()
+        counting = [r for r in readings if r.name not in self.config["ignore_signals"] and r.name not in quiet]
+        lost = [reading for reading in counting if reading.verdict == "unknown" and not reading.pending]
+        active = [reading.name for reading in counting if reading.verdict == "active"]
+        self._last_active.update((reading.name, now) for reading in readings if reading.verdict == "active")
+        self._hold(active, [reading.name for reading in lost])
+        if not any(reading.pending for reading in counting):
+            self._move_clocks(now)
+        self.awake_because = why_awake(counting)
+        self._shown = [(reading, reading in counting) for reading in readings]
+        self._raise_alarms(lost, parked_timeout_s)
+        self._journal.view += 1
 
     def _collect(self, now: float) -> list[Reading]:
         """Every signal in order, with what is too old turned into unknown."""
-        found = {reading.name: reading for reading in gpu_readings(self.gpu, self.config, self.clock.speed)}
-        found.update(self.host.readings)
-        found.update(self.files.readings)
+        found = {reading.name: reading for reading in gpu_readings(self.gpu, self.config, self._clock.speed)}
+        found.update(self._host.readings)
+        found.update(self._files.readings)
         readings = []
         for name in SIGNALS:
             reading = found.get(name) or pending(name)
             if name == "declared" and not reading.pending:
                 reading = self._declared(reading, now)
             period = self.gpu.period if name.startswith("gpu") else reading.period
-            limit, age = max(3 * period, 2.0), boot_seconds() - reading.at
-            if reading.pending:
-                age = boot_seconds() - self._born
-            if age > limit and not (reading.pending and name in self.host.readings):
-                what = f"no sample for {spoken(age)}"
-                reading = unknown(name, what)
+            age = boot_seconds() - (self._born if reading.pending else reading.at)
+            if age > max(3 * period, 2.0):
+                reading = unknown(name, f"no sample for {spoken(age)}")
                 reading.at = boot_seconds() - age
             readings.append(reading)
         return readings
 
     def _declared(self, reading: Reading, now: float) -> Reading:
         """The declared signal: a POST, a hold that still runs, or the touched file."""
-        if reading.verdict == "active" and self.host.rounds != self._seen_rounds:
-            self.declared_at = now
-        is_held = self.hold_until is not None and self.hold_until > now
-        is_new = self._declared_new or reading.verdict == "active"
-        merged = Reading("declared", "active" if is_held or is_new else "idle", unit="s")
-        merged.value = None if self.declared_at is None else whole(now - self.declared_at)
-        merged.detail = reading.detail or ("never declared" if self.declared_at is None else "last declared activity")
-        merged.text = "declared activity"
+        if reading.verdict == "active" and self.rounds != self._rounds_seen:
+            self._declared_at = now
+        is_held = self._hold_until is not None and self._hold_until > now
+        is_new = self._is_declared_new or reading.verdict == "active"
+        detail = "never declared" if self._declared_at is None else "last declared activity"
+        merged = Reading(
+            "declared", "active" if is_held or is_new else "idle", unit="s", detail=reading.detail or detail,
+            value=None if self._declared_at is None else whole(now - self._declared_at), text="declared activity",
+        )  # fmt: skip
         if is_held:
-            merged.detail = merged.text = f"declared until {utc(self.hold_until)}"
+            merged.detail = merged.text = f"declared until {utc(self._hold_until)}"
         merged.at, merged.period = reading.at, reading.period
         return merged
 
-    def observe(self, now: float) -> None:
-        """Take the present readings into the idle and parked clocks. Called with the lock held."""
-        readings = self._collect(now)
-        ignored = self.config["ignore_signals"]
-        if self.ending is not None:
-            ignored = [*ignored, *QUIET_WHILE_ENDING]
-        counting = [reading for reading in readings if reading.name not in ignored]
-        active = [reading.name for reading in counting if reading.verdict == "active"]
-        lost = [reading for reading in counting if reading.verdict == "unknown" and not reading.pending]
-        for reading in readings:
-            if reading.verdict == "active":
-                self.last_active[reading.name] = now
-        self._settle_clocks(now, active, lost, is_settled=not any(reading.pending for reading in counting))
-        self._sensor_alarms(lost)
-        self.awake_because = self._why_awake(counting)
-        self.signals = [self._signal(reading, reading in counting) for reading in readings]
-        self._status_at = 0.0
+    def _hold(self, active: list[str], lost: list[str]) -> None:
+        if (active, lost) != (self.held_by, self.unknown):
+            self.held_by, self.unknown = active, lost
+            self._journal.touch()
 
-    def _settle_clocks(self, now: float, active: list[str], lost: list[Reading], is_settled: bool) -> None:
-        unknown_names = [reading.name for reading in lost]
-        if (active, unknown_names) != (self.held_by, self.unknown):
-            self.held_by, self.unknown = active, unknown_names
-            self.touch()
-        if not is_settled:
-            return  # a daemon that has just started knows nothing yet: no clock moves, nothing ends
-        self._declared_new = False
+    def _move_clocks(self, now: float) -> None:
+        """Not called while a sensor waits for its first difference: then nothing moves and nothing ends."""
         was_parked = self.parked_since
-        is_busy = bool(unknown_names) or any(name != "gpu_mem" for name in active)
-        is_parked = not is_busy and bool(active)
-        if is_busy or is_parked:
-            self.idle_since = now
-        self.idle_since = min(self.idle_since, now)
-        self.parked_since = (min(now, was_parked) if was_parked is not None else now) if is_parked else None
+        is_busy = bool(self.unknown) or any(name != "gpu_mem" for name in self.held_by)
+        is_parked = not is_busy and bool(self.held_by)
+        self.idle_since = now if is_busy or is_parked else min(self.idle_since, now)
+        self.parked_since = min(now, now if was_parked is None else was_parked) if is_parked else None
         if (was_parked is None) != (self.parked_since is None):
-            self.touch()
+            self._journal.touch()
+        self._is_declared_new = False
         self.observed_at = now
-        text = "GPU memory is held without work and parked_timeout_s is not set: this keeps the host awake"
-        self.alarm("parked", text, is_on=is_parked and self._policy()["parked_timeout_s"] is None)
 
-    def _sensor_alarms(self, lost: list[Reading]) -> None:
+    def _raise_alarms(self, lost: list[Reading], parked_timeout_s: float | None) -> None:
+        why = {reading.name: reading.detail for reading in lost}
         for name in SIGNALS:
-            reading = next((one for one in lost if one.name == name), None)
-            text = "the {} sensor is broken and holds the host awake: {}".format(name, reading.detail if reading else "")
-            self.alarm("sensor-" + name, text, is_on=reading is not None)
+            text = f"the {name} sensor is broken and holds the host awake: {why.get(name)}"
+            self._journal.alarm("sensor-" + name, text, is_on=name in why)
+        text = "GPU memory is held without work and parked_timeout_s is not set: this keeps the host awake"
+        self._journal.alarm("parked", text, is_on=self.parked_since is not None and parked_timeout_s is None)
+
+    # -- declared by a request --
+
+    def declare(self, now: float, hold: float, limit: float) -> bool:
+        """Activity now, held until `now + hold` but not past the limit; whether the limit cut it short."""
+        self._declared_at, self._is_declared_new = now, True
+        self._last_active["declared"] = now
+        self.idle_since, self.parked_since = now, None
+        if hold:
+            self._hold_until = max(self._hold_until or 0, min(now + hold, max(now, limit)))
+            self._journal.note("activity", f"declared active until {utc(self._hold_until)}")
+        self._journal.touch()
+        return bool(hold) and now + hold > limit
+
+    # -- reporting --
+
+    def report_declared(self) -> Json:
+        """The answer to a declaration."""
+        return {"declared_at": utc(self._declared_at), "held_until": utc(self._hold_until)}
+
+    def report_idle(self, policy: Json, now: float) -> Json:
+        """The `idle` of /status: 0 while something is active, unknown while a sensor is."""
+        timeout, is_held = policy["idle_timeout_s"], bool(self.held_by or self.unknown)
+        idle: float | None = now - self.idle_since
+        if is_held:
+            idle = 0 if self.held_by else None
+        left = None if idle is None or timeout is None else timeout - idle
+        return {
+            "idle_s": whole(idle), "timeout_s": whole(timeout), "remaining_s": whole(left),
+            "since": None if is_held else utc(self.idle_since), "action": policy["idle_action"],
+            "held_by": self.held_by, "unknown": self.unknown,
+        }  # fmt: skip
+
+    def report_parked(self, policy: Json, now: float) -> Json:
+        """The `parked` of /status."""
+        timeout = policy["parked_timeout_s"]
+        parked = None if self.parked_since is None else now - self.parked_since
+        left = None if parked is None or timeout is None else timeout - parked
+        return {"parked_s": whole(parked), "timeout_s": whole(timeout), "remaining_s": whole(left)}
+
+    def report_signals(self) -> list[Json]:
+        """The `signals` of /status."""
+        boot = boot_seconds()
+        return [
+            {
+                "name": reading.name, "verdict": reading.verdict, "value": reading.value, "unit": reading.unit,
+                "threshold": reading.threshold, "age_s": whole(boot - reading.at), "detail": reading.detail,
+                "last_active_at": utc(self._last_active.get(reading.name)), "counts": is_counting,
+            }
+            for reading, is_counting in self._shown
+        ]  # fmt: skip
+
+
+def why_awake(counting: list[Reading]) -> str | None:
+    """The first reason in the order of the signals: something active, else something unknown."""
+    for reading in counting:
+        if reading.verdict == "active":
+            return reading.text or reading.name
+    for reading in counting:
+        if reading.verdict == "unknown":
+            return f"{reading.name} unknown: {reading.detail}"
+    return None
+
+
+class Warner:
+    """Says 15, 5 and 1 minutes before the end that it comes, and that it does not when it was put off."""
+
+    def __init__(self, home: str, journal: Journal, saved: Json | None) -> None:
+        self._home, self._journal = home, journal
+        self._warned: Json = saved or self._nothing()
+        self.text: str | None = self._warned["said"][-1]["text"] if self._warned["said"] else None
 
     @staticmethod
-    def _why_awake(counting: list[Reading]) -> str | None:
-        for reading in counting:
-            if reading.verdict == "active":
-                return reading.text or reading.name
-        for reading in counting:
-            if reading.verdict == "unknown":
-                return f"{reading.name} unknown: {reading.detail}"
-        return None
+    def _nothing() -> Json:
+        return {"why": None, "at": None, "minutes": [], "said": []}
 
-    def _signal(self, reading: Reading, is_counting: bool) -> Json:
-        return {
-            "name": reading.name, "verdict": reading.verdict, "value": reading.value, "unit": reading.unit,
-            "threshold": reading.threshold, "at": reading.at, "detail": reading.detail, "text": reading.text,
-            "last_active_at": utc(self.last_active.get(reading.name)), "counts": is_counting,
-        }  # fmt: skip
+    @property
+    def said(self) -> list[Json]:
+        """The warnings that still hold."""
+        return list(self._warned["said"])
+
+    def saved(self) -> Json:
+        """What the state file keeps, so that a restarted daemon does not say it twice."""
+        return self._warned
+
+    def look(self, now: float, end: tuple[float, str] | None, policy: Json, config: Json) -> None:
+        """Compare the soonest end with what was said, and say what is due."""
+        if end is None:
+            self.call_off("The end of this host was put off.", config)
+            return
+        at, why = end
+        span = policy.get({"idle": "idle_timeout_s", "parked": "parked_timeout_s"}.get(why, "")) or 1e12
+        passed = [minutes for minutes in WARN_MINUTES if 60 * minutes < span and at - now <= 60 * minutes]
+        warned = self._warned
+        if why != warned["why"] or abs(at - warned["at"]) >= 1:
+            if not passed:
+                self.call_off(f"The end of this host was put off until {utc(at)}.", config)
+            said = [entry for entry in warned["said"] if entry["minutes"] in passed]
+            kept = [minutes for minutes in warned["minutes"] if minutes in passed]
+            warned = self._warned = {"why": why, "at": at, "minutes": kept, "said": said}
+        fresh = [minutes for minutes in passed if minutes not in warned["minutes"]]
+        if fresh:
+            text = self._words(at, why, now, policy, config["instance"])
+            warned["minutes"] = passed
+            warned["said"] = [*warned["said"], {"at": utc(now), "minutes": min(fresh), "text": text}]
+            self.text = text
+            self._journal.note("warning", text)
+            say_on_terminals(text, config)
+
+    def call_off(self, text: str, config: Json) -> None:
+        """Forget every warning; say so where one was said."""
+        if self._warned["minutes"]:
+            self._journal.note("warning-cancelled", text)
+            say_on_terminals(text, config)
+        self._warned, self.text = self._nothing(), None
+
+    def _words(self, at: float, why: str, now: float, policy: Json, instance: Json) -> str:
+        action = policy["lease_action" if why in ("lease", "hard") else "idle_action"]
+        keep = f"To keep it: use it, or touch {os.path.join(self._home, 'activity')}"
+        if why == "lease":
+            keep = f"To keep it: gpudash extend {instance['name'] or instance['id']} 1h"
+        elif why == "hard":
+            keep = "Nothing can move this deadline; save your work"
+        left = spoken(max(1.0, at - now))
+        return f"This host will be {PAST_TENSE[action]} in {left}, at {utc(at)}, because {WHAT_ENDS[why]}. {keep}."
+
+
+def say_on_terminals(text: str, config: Json) -> None:
+    """Tell who is logged in, where there is a `wall`."""
+    program = find_program("wall") if config["wall"] else None
+    if program is not None:
+        threading.Thread(target=run_bounded, args=([program], 5.0, {}, text + "\n"), name="wall", daemon=True).start()
+
+
+class Core:
+    """Puts lease, activity and warnings together and decides. One lock; never waits for a disk, a tool or a network."""
+
+    def __init__(self, home: str, config: Json, unknown_keys: list[str], state: Json, build: str) -> None:
+        self.home, self.build, self.config = home, build, config
+        self.lock = threading.RLock()
+        self._boot_id = kernel_boot_id()
+        self._run_id = run_identity(self._boot_id)
+        self.clock = Clock(state.get("clock") or {}, self._boot_id)
+        self.started_at = self.clock.now()
+        self.ticked_at = boot_seconds()
+        self.token = b""
+        self.wake: Callable[[], None] = lambda: None
+        self.end_wanted, self.end_changed = threading.Event(), threading.Event()
+        self.is_hooking = self._is_able = False
+        self._status, self._status_at, self._status_view = b"", 0.0, -1
+        is_same_run = state.get("run_id") == self._run_id
+        self.journal = Journal(self.lock, self.clock.now, state)
+        self.lease = Lease(self.journal, state)
+        if not is_same_run:
+            self.lease.grant_grace(self.started_at)
+        self.activity = Activity(home, self.journal, self.clock, config)
+        self.activity.restore(state, is_same_run)
+        self.activity.wake = lambda: self.wake()
+        self.warner = Warner(home, self.journal, state.get("warned") if is_same_run else None)
+        self.ending: Json | None = state.get("ending") if is_same_run else None
+        if self.ending is not None:
+            self.ending["next_try_at"] = None
+            self.end_wanted.set()
+        self.adopt_config(config, unknown_keys)
+
+    def state(self) -> Json:
+        """The document for state.json."""
+        with self.lock:
+            document: Json = {
+                "schema": SCHEMA, "version": VERSION, "instance_key": instance_key(self.config), "config": self.config,
+                "saved_at": utc(self.clock.trusted()), "run_id": self._run_id, "clock": self.clock.saved(),
+                "ending": self.ending, "warned": self.warner.saved(), "alarms": list(self.journal.alarms.values()),
+                "events": list(self.journal.events),
+            }  # fmt: skip
+            document.update(self.lease.saved())
+            document.update(self.activity.saved())
+            return document
+
+    def adopt_config(self, config: Json, unknown_keys: list[str]) -> None:
+        """Take a configuration; one that names another instance is not for this host."""
+        with self.lock:
+            if instance_key(config) != instance_key(self.config):
+                text = f"config.json now names another instance ({config['instance']['id']}); it is ignored"
+                self.journal.alarm("config", text)
+                return
+            self.config = self.activity.config = config
+            self.journal.alarm("config", "", is_on=False)
+            text = "config.json has unknown keys, which do nothing: " + ", ".join(unknown_keys)
+            self.journal.alarm("config-unknown-keys", text, is_on=bool(unknown_keys))
+            self.lease.adopt(config["policy"])
+            self._check_guard()
+            self.journal.touch()
+        self.wake()
+
+    def _check_guard(self) -> None:
+        """Say so when nothing would end this host, or when what should cannot."""
+        policy, end = self.lease.policy, self.config["end"]
+        limits = ("lease_deadline", "hard_deadline", "idle_timeout_s")
+        text = "nothing will end this host: no lease, no hard deadline and no idle timeout"
+        self.journal.alarm("no-deadline", text, is_on=all(policy[name] is None for name in limits))
+        needed = {policy["idle_action"]: "idle"} if policy["idle_timeout_s"] is not None else {}
+        if policy["lease_deadline"] is not None or policy["hard_deadline"] is not None:
+            needed[policy["lease_action"]] = "lease"
+        self._is_able = end["method"] == "command" and all(ladder(*pair, end) for pair in needed.items())
+        text = "this host cannot end itself: no end command is configured for " + " and ".join(needed or ACTIONS)
+        self.journal.alarm("no-end", text, is_on=not self._is_able)
 
     # -- deciding --
 
-    def lease_end(self) -> float | None:
-        """When the lease is enforced: its deadline, or the few minutes granted after a boot, never past the hard one."""
-        policy = self._policy()
-        lease, hard = policy["lease_deadline"], policy["hard_deadline"]
-        if lease is not None and self.grace is not None and self.grace["deadline"] == lease:
-            lease = max(lease, self.grace["until"])
-        return lease if lease is None or hard is None else min(lease, hard)
-
     def plan(self) -> list[tuple[float, str]]:
         """Everything that will end this host, soonest first."""
-        policy = self._policy()
+        policy, activity = self.lease.policy, self.activity
         idle, parked = policy["idle_timeout_s"], policy["parked_timeout_s"]
-        ends: list[tuple[float, str]] = []
-        lease, hard = self.lease_end(), policy["hard_deadline"]
-        if lease is not None:
-            ends.append((lease, "lease"))
-        if hard is not None:
-            ends.append((hard, "hard"))
-        if idle is not None and not self.held_by and not self.unknown:
-            ends.append((self.idle_since + idle, "idle"))
-        if parked is not None and self.parked_since is not None:
-            ends.append((self.parked_since + parked, "parked"))
-        return sorted(ends, key=lambda end: end[0])
+        ends = [(self.lease.end(), "lease"), (policy["hard_deadline"], "hard")]
+        if idle is not None and not activity.held_by and not activity.unknown:
+            ends.append((activity.idle_since + idle, "idle"))
+        if parked is not None and activity.parked_since is not None:
+            ends.append((activity.parked_since + parked, "parked"))
+        return sorted(((at, why) for at, why in ends if at is not None), key=lambda end: end[0])
 
     def _due(self, now: float) -> list[str]:
         """What has come due. Idleness only as of the last observation, so that a clock alone never ends a host."""
-        seen = self.observed_at
-        return [
-            why for at, why in self.plan()
-            if at <= (now if why in ("lease", "hard") else -1.0 if seen is None else min(seen, now))
-        ]  # fmt: skip
+        seen = self.activity.observed_at
+        observed = -1.0 if seen is None else min(seen, now)
+        return [why for at, why in self.plan() if at <= (now if why in ("lease", "hard") else observed)]
 
     def tick(self) -> None:
         """One look at clock, signals and deadlines; called about once a second and after every sample."""
         with self.lock:
-            followed, refused = self.clock.wall_jump()
-            if followed:
-                self.note("clock", followed)
-            if refused and "clock-jump" in self.alarms:
-                refused = self.alarms["clock-jump"]["text"]
-            self.alarm("clock-jump", refused, is_on=bool(refused))
-            now = self.clock.now()
+            self._watch_clock()
             self.ticked_at = boot_seconds()
-            if self.host.rounds != self._seen_rounds or self.ticked_at - self._observed_boot > 1.5 * self._host_period():
+            now = self.clock.now()
+            if self.activity.is_due():
                 self.observe(now)
-                self._seen_rounds, self._observed_boot = self.host.rounds, self.ticked_at
             if self.ending is not None:
                 if not self.is_hooking:
                     self.is_end_wanted()
                 return
-            due = self._due(now)
+            due, policy = self._due(now), self.lease.policy
             if due:
-                policy = self._policy()
                 self.begin_end(policy["lease_action" if due[0] in ("lease", "hard") else "idle_action"], due[0])
             else:
                 self._warn(now)
 
+    def observe(self, now: float) -> None:
+        """Take the present readings into account, as they count in this phase."""
+        self.activity.observe(now, self.ending is not None, self.lease.policy["parked_timeout_s"])
+
+    def _warn(self, now: float) -> None:
+        plan = self.plan()
+        self.warner.look(now, plan[0] if plan else None, self.lease.policy, self.config)
+
+    def _watch_clock(self) -> None:
+        followed, refused = self.clock.wall_jump()
+        if followed:
+            self.journal.note("clock", followed)
+        present = self.journal.alarms.get("clock-jump")
+        text = present["text"] if present and refused else refused  # told once, not anew with every second
+        self.journal.alarm("clock-jump", text, is_on=bool(refused))
+
     def next_event_s(self) -> float:
         """Real seconds until the plan needs a look, at most one."""
         with self.lock:
-            ahead = [at - self.clock.now() for at, _ in self.plan()]
-            soonest = min((left for left in ahead if left > 0), default=1e9)
-            return max(0.02, min(1.0, self._host_period(), soonest / self.clock.speed if self.clock.speed > 0 else 1.0))
+            now, speed = self.clock.now(), self.clock.speed
+            soonest = min((at - now for at, _ in self.plan() if at > now), default=1e9)
+            longest = min(1.0, float(self.config["sample_interval_s"]))
+            return max(0.02, min(longest, soonest / speed if speed > 0 else longest))
 
     def begin_end(self, action: str, reason: str) -> None:
         """Start the way to the end; the Ender thread walks it."""
@@ -1672,7 +1947,7 @@ class Core:
             "action": action, "reason": reason, "since": self.clock.now(), "attempts": 0, "last_error": None,
             "next_try_at": None, "hook_done": False,
         }  # fmt: skip
-        self.note("end", f"this host is being {PAST_TENSE[action]} because {WHAT_ENDS[reason]}")
+        self.journal.note("end", f"this host is being {PAST_TENSE[action]} because {WHAT_ENDS[reason]}")
         self.end_wanted.set()
 
     def is_end_wanted(self) -> bool:
@@ -1684,164 +1959,57 @@ class Core:
             if ending["reason"] == "request":
                 return True
             due = self._due(self.clock.now())
-            deadline = next((why for why in due if why in ("lease", "hard")), None)
-            if ending["reason"] not in due and not due:
-                self.ending = None
-                self.warned = {"why": None, "at": None, "minutes": [], "said": []}
-                self.alarm("end-failing", "", is_on=False)
-                self.note("cancel", "the end was called off: its reason is gone")
-                self.announce("The end of this host was called off.", is_warning=False)
-                self.end_changed.set()
+            if not due:
+                self._call_off()
                 return False
+            deadline = next((why for why in due if why in ("lease", "hard")), None)
             if deadline is not None and ending["reason"] not in ("lease", "hard"):
-                ending.update(reason=deadline, action=self._policy()["lease_action"])
-                self.touch()
+                ending.update(reason=deadline, action=self.lease.policy["lease_action"])
+                self.journal.touch()
             return True
 
-    # -- warnings --
-
-    def _warn(self, now: float) -> None:
-        plan, warned, policy = self.plan(), self.warned, self._policy()
-        at, why = plan[0] if plan else (None, None)
-        span = policy.get({"idle": "idle_timeout_s", "parked": "parked_timeout_s"}.get(why or "", "")) or 1e12
-        passed = [] if at is None else [m for m in WARN_MINUTES if 60 * m < span and at - now <= 60 * m]
-        if why != warned["why"] or (at is not None and abs(at - warned["at"]) >= 1):
-            said = [entry for entry in warned.get("said", []) if entry["minutes"] in passed]
-            if warned["minutes"] and not passed:
-                self.note("warning-cancelled", "the end was put off until {}".format(utc(at) or "further notice"))
-                self.announce("The end of this host was put off.", is_warning=False)
-            is_news = bool(warned["minutes"])
-            warned = self.warned = {
-                "why": why, "at": at, "minutes": [m for m in warned["minutes"] if m in passed], "said": said,
-            }  # fmt: skip
-            if is_news:
-                self.touch()
-        fresh = [m for m in passed if m not in warned["minutes"]]
-        if fresh and at is not None and why is not None:
-            text = self._warning_text(why, at, now)
-            warned["minutes"] = passed
-            warned["said"] = [*warned["said"], {"at": utc(now), "minutes": min(fresh), "text": text}]
-            self.note("warning", text)
-            self.announce(text, is_warning=True)
-
-    def _warning_text(self, why: str, at: float, now: float) -> str:
-        action = self._policy()["lease_action" if why in ("lease", "hard") else "idle_action"]
-        keep = {
-            "lease": "To keep it: gpudash extend {} 1h".format(self.config["instance"]["name"] or self.config["instance"]["id"]),
-            "hard": "Nothing can move this deadline; save your work",
-        }.get(why, "To keep it: use it, or touch {}".format(os.path.join(self.home, "activity")))
-        what = "This host will be %s in %s, at %s, because %s. %s."
-        return what % (PAST_TENSE[action], spoken(max(1.0, at - now)), utc(at), WHAT_ENDS[why], keep)
-
-    def announce(self, text: str, is_warning: bool) -> None:
-        """Tell who is logged in; the scribe writes or removes warning.txt."""
-        self.warning_text = text if is_warning else None
-        program = find_program("wall") if self.config["wall"] else None
-        if program is not None:
-            say = threading.Thread(target=run_bounded, args=([program], 5.0, {}, text + "\n"), name="wall", daemon=True)
-            say.start()
+    def _call_off(self) -> None:
+        self.ending = None
+        self.warner.call_off("The end of this host was called off.", self.config)
+        self.journal.alarm("end-failing", "", is_on=False)
+        self.journal.note("cancel", "the end was called off: its reason is gone")
+        self.end_changed.set()
 
     # -- requests --
 
-    def activity(self, body: Json) -> Json:
-        """Declared activity now, and with hold_s until then."""
+    def declare_activity(self, body: Json) -> Json:
+        """POST /activity: activity now, and with hold_s until then, within the lease."""
         allow_only(body, "hold_s", "seconds")
-        hold = body.get("hold_s", body.get("seconds"))
-        if hold is not None and not (is_number(hold) and hold >= 0):
+        hold: Any = body.get("hold_s", body.get("seconds"))
+        hold = 0 if hold is None else hold
+        if not (is_number(hold) and hold >= 0):
             raise Refusal(400, "hold_s must be a number of seconds of at least 0, for example 1800", field="hold_s")
         with self.lock:
             now = self.clock.now()
-            self.declared_at, self._declared_new = now, True
-            self.last_active["declared"] = now
-            self.idle_since, self.parked_since = now, None
-            is_clamped = False
-            if hold:
-                ends = [end for end in (self.lease_end(), self._policy()["hard_deadline"]) if end is not None]
-                limit = max(now, min(ends, default=now + HOLD_LIMIT_S))
-                is_clamped = now + hold > limit
-                self.hold_until = max(self.hold_until or 0, min(now + hold, limit))
-                self.note("activity", f"declared active until {utc(self.hold_until)}")
+            ends = [end for end in (self.lease.end(), self.lease.policy["hard_deadline"]) if end is not None]
+            is_clamped = self.activity.declare(now, hold, min(ends, default=now + HOLD_LIMIT_S))
             self.observe(now)
-            self._declared_new = True
             if self.ending is None:
                 self._warn(now)
-            self.touch()
-            return {"ok": True, "declared_at": utc(now), "held_until": utc(self.hold_until), "clamped": is_clamped}
+            return dict(self.activity.report_declared(), ok=True, clamped=is_clamped)
 
     def extend(self, body: Json) -> Json:
-        """Move the lease deadline; idempotent by absolute time or by key; never past the hard deadline."""
+        """POST /extend: move the lease deadline; answered when it is on the disk, or when the disk does not take it."""
         allow_only(body, "deadline", "seconds", "key", "allow_shorten")
-        wanted, key = self._wanted_deadline(body)
         with self.lock:
-            policy, now = self._policy(), self.clock.now()
-            lease, hard = policy["lease_deadline"], policy["hard_deadline"]
-            asked = {name: body.get(name) for name in ("deadline", "seconds")}
-            earlier = self.extend_keys.get(key) if key else None
-            if earlier is not None:
-                if earlier["asked"] != asked:
-                    raise Refusal(409, "this key was used for another extension", field="key")
-                return self._extended(False, self.saved_change >= self.change)
-            base = max(now, self.lease_end() or now)
-            target = base + body["seconds"] if wanted is None else wanted
-            self._refuse_deadline(target, base, now, hard, lease, body)
-            is_applied = lease is None or abs(target - lease) >= 1
-            policy["lease_deadline"] = target
-            if key:
-                self.extend_keys[key] = {"asked": asked, "deadline": target}
-                for old in list(self.extend_keys)[:-EXTEND_KEYS_KEPT]:
-                    del self.extend_keys[old]
-            if is_applied:
-                self.note("extend", "the lease was moved from {} to {}".format(utc(lease) or "none", utc(target)))
+            is_applied = self.lease.extend(body, self.clock.now())
             self._check_guard()
-            self.touch()
         self.wake()
-        is_saved = self.wait_saved(5.0)
-        return self._extended(is_applied, is_saved)
-
-    @staticmethod
-    def _wanted_deadline(body: Json) -> tuple[float | None, str | None]:
-        key = body.get("key")
-        if key is not None and not (isinstance(key, str) and 0 < len(key) <= 200):
-            raise Refusal(400, "key must be a text of 1 to 200 characters", field="key")
-        if ("deadline" in body) == ("seconds" in body):
-            raise Refusal(400, 'give either "deadline" or "seconds" with "key"', field="deadline")
-        if not isinstance(body.get("allow_shorten", False), bool):
-            raise Refusal(400, "allow_shorten must be true or false", field="allow_shorten")
-        if "seconds" in body:
-            if not is_number(body["seconds"]) or body["seconds"] <= 0:
-                raise Refusal(400, "seconds must be a number above 0, for example 7200", field="seconds")
-            if key is None:
-                raise Refusal(400, "seconds needs a key, so that a repeated request extends only once", field="key")
-            return None, key
-        try:
-            return parse_time(body["deadline"]), key
-        except ValueError:
-            text = "deadline must be an absolute time with its zone, for example 2026-01-02T03:04:05Z"
-            raise Refusal(400, text, field="deadline") from None
-
-    @staticmethod
-    def _refuse_deadline(
-        target: float, base: float, now: float, hard: float | None, lease: float | None, body: Json
-    ) -> None:
-        if hard is not None and target > hard:
-            text = f"the hard deadline {utc(hard)} cannot be passed"
-            raise Refusal(409, text, hard_deadline=utc(hard), max_seconds=whole(hard - base))
-        if target <= now:
-            raise Refusal(400, "deadline is already past; POST /shutdown ends a host at once", field="deadline")
-        if lease is not None and target < lease - 1 and not body.get("allow_shorten"):
-            text = f'this would shorten the lease, which now ends {utc(lease)}; say "allow_shorten": true to do so'
-            raise Refusal(409, text, field="deadline", lease_deadline=utc(lease))
-
-    def _extended(self, is_applied: bool, is_saved: bool) -> Json:
+        is_saved = self.journal.wait_saved(5.0)
         with self.lock:
-            policy = self._policy()
+            policy = self.lease.policy
             return {
                 "lease_deadline": utc(policy["lease_deadline"]), "hard_deadline": utc(policy["hard_deadline"]),
                 "applied": is_applied, "clamped": False, "saved": is_saved,
             }  # fmt: skip
 
     def shutdown(self, body: Json) -> Json:
-        """End the host now, by hook and end command, without warnings."""
+        """POST /shutdown: end the host now, by hook and end command, without warnings."""
         allow_only(body, "action")
         action = body.get("action")
         if action not in ACTIONS:
@@ -1853,9 +2021,8 @@ class Core:
                 self.begin_end(action, "request")
             else:
                 self.ending.update(action=action, reason="request")
-                self.note("end", f"asked to {action} while an end was under way")
+                self.journal.note("end", f"asked to {action} while an end was under way")
                 self.end_changed.set()
-            self.touch()
             return {"accepted": True, "action": action}
 
     # -- reporting --
@@ -1865,10 +2032,11 @@ class Core:
         return boot_seconds() - self.ticked_at < 30
 
     def status_json(self) -> bytes:
-        """The /status document, made at most four times a second however many ask."""
-        if boot_seconds() - self._status_at < 0.25:
+        """The /status document, made anew when something changed or a quarter of a second has passed."""
+        if self._status_view == self.journal.view and boot_seconds() - self._status_at < 0.25:
             return self._status
         with self.lock:
+            self._status_view = self.journal.view
             self._status = json.dumps(self.status()).encode()
             self._status_at = boot_seconds()
             return self._status
@@ -1876,72 +2044,42 @@ class Core:
     def status(self) -> Json:
         """Everything that is known, for /status, /metrics and the page."""
         with self.lock:
-            now, boot, policy = self.clock.now(), boot_seconds(), self._policy()
+            now, policy, activity = self.clock.now(), self.lease.policy, self.activity
             plan = [(self.ending["since"], self.ending["reason"])] if self.ending else self.plan()
             end_at, end_why = plan[0] if plan else (None, None)
-            machine, gpus = self.sensors.machine, self.gpu.latest()[0]
-            lease, hard = policy["lease_deadline"], policy["hard_deadline"]
-            signals = [dict(signal, age_s=whole(boot - signal["at"])) for signal in self.signals]
-            for signal in signals:
-                del signal["at"], signal["text"]
+            lease_end, machine, cpu_pct = self.lease.end(), activity.sensors.machine, activity.sensors.cpu_pct
             return {
                 "schema": SCHEMA, "version": VERSION, "build": self.build, "pid": os.getpid(), "now": utc(now),
-                "started_at": utc(self.started_at), "boot_id": os.environ.get("GPUDASH_BOOT_ID") or self.boot_id,
-                "instance": self.config["instance"],
-                "policy": {
-                    "lease_deadline": utc(lease), "hard_deadline": utc(hard),
-                    "idle_timeout_s": whole(policy["idle_timeout_s"]), "idle_action": policy["idle_action"],
-                    "lease_action": policy["lease_action"], "parked_timeout_s": whole(policy["parked_timeout_s"]),
-                    "revision": policy["revision"],
-                },
+                "started_at": utc(self.started_at), "boot_id": os.environ.get("GPUDASH_BOOT_ID") or self._boot_id,
+                "instance": self.config["instance"], "policy": self.lease.report(),
                 "lease": {
-                    "deadline": utc(lease), "hard_deadline": utc(hard),
-                    "remaining_s": None if lease is None else whole((self.lease_end() or lease) - now),
+                    "deadline": utc(policy["lease_deadline"]), "hard_deadline": utc(policy["hard_deadline"]),
+                    "remaining_s": None if lease_end is None else whole(lease_end - now),
                 },
-                "idle": self._idle(now), "parked": self._parked(now), "awake_because": self.awake_because,
-                "signals": signals, "gpus": gpus,
+                "idle": activity.report_idle(policy, now), "parked": activity.report_parked(policy, now),
+                "awake_because": activity.awake_because, "signals": activity.report_signals(),
+                "gpus": activity.gpu.latest()[0],
                 "alarms": [
                     {"code": alarm["code"], "text": alarm["text"], "since": utc(alarm["since"])}
-                    for alarm in self.alarms.values()
+                    for alarm in self.journal.alarms.values()
                 ],
-                "warnings": self.warned.get("said", []), "phase": self.phase(), "ending": self._ending(),
-                "enforcing": self.is_enforcing and self.is_alive(), "end_method": self.config["end"]["method"],
-                "ends_at": utc(end_at), "ends_why": end_why,
-                "load_1m": machine["load_1m"], "cpu_pct": self.sensors.cpu_pct and round(self.sensors.cpu_pct, 1),
-                "memory": machine["memory"], "disk": machine["disk"], "events": list(self.events),
+                "warnings": self.warner.said, "phase": self._phase(), "ending": self._report_ending(),
+                "enforcing": self._is_able and self.is_alive(), "end_method": self.config["end"]["method"],
+                "ends_at": utc(end_at), "ends_why": end_why, "load_1m": machine["load_1m"],
+                "cpu_pct": None if cpu_pct is None else round(cpu_pct, 1), "memory": machine["memory"],
+                "disk": machine["disk"], "events": list(self.journal.events),
             }  # fmt: skip
 
-    def _idle(self, now: float) -> Json:
-        policy = self._policy()
-        timeout, is_held = policy["idle_timeout_s"], bool(self.held_by or self.unknown)
-        idle = now - self.idle_since
-        if is_held:
-            idle_s, left = (0, timeout) if self.held_by else (None, None)
-        else:
-            idle_s, left = whole(idle), None if timeout is None else whole(timeout - idle)
-        return {
-            "idle_s": idle_s, "timeout_s": whole(timeout), "remaining_s": whole(left),
-            "since": None if is_held else utc(self.idle_since), "action": policy["idle_action"],
-            "held_by": self.held_by, "unknown": self.unknown,
-        }  # fmt: skip
-
-    def _parked(self, now: float) -> Json:
-        timeout = self._policy()["parked_timeout_s"]
-        parked = None if self.parked_since is None else now - self.parked_since
-        left = None if parked is None or timeout is None else timeout - parked
-        return {"parked_s": whole(parked), "timeout_s": whole(timeout), "remaining_s": whole(left)}
-
-    def _ending(self) -> Json | None:
+    def _report_ending(self) -> Json | None:
         if self.ending is None:
             return None
         ending = {name: self.ending[name] for name in ("action", "reason", "attempts", "last_error")}
         return dict(ending, since=utc(self.ending["since"]), next_try_at=utc(self.ending["next_try_at"]))
 
-    def phase(self) -> str:
-        """Where this host stands on the way to its end."""
+    def _phase(self) -> str:
         if self.ending is not None:
             return "hook" if self.is_hooking else "ending"
-        return "warning" if self.warned["minutes"] else "watching"
+        return "warning" if self.warner.said else "watching"
 
 
 def allow_only(body: Json, *names: str) -> None:
@@ -1988,21 +2126,21 @@ class Ender(threading.Thread):
         error = ""
         if os.access(hook, os.X_OK):
             core.is_hooking = True
-            core.touch()
+            core.journal.touch()
             error = run_bounded([hook], core.config["hook_timeout_s"], self._environment(ending))
-            core.note("hook", "pre-stop " + (error or "done"))
+            core.journal.note("hook", "pre-stop " + (error or "done"))
         with core.lock:
-            core.alarm("hook-failed", "the pre-stop hook failed: " + error, is_on=bool(error))
+            core.journal.alarm("hook-failed", "the pre-stop hook failed: " + error, is_on=bool(error))
             ending["hook_done"] = True
             core.is_hooking = False
-            core.touch()
+            core.journal.touch()
 
     def _is_confirmed(self, ending: Json) -> bool:
         """Look once more before the command: idleness needs a sample that is newer than now."""
         core = self._core
         if ending["reason"] in ("idle", "parked"):
-            rounds, until = core.host.rounds, boot_seconds() + 2 * core.config["sample_interval_s"] + 2
-            while core.host.rounds == rounds and boot_seconds() < until and core.ending is ending:
+            rounds, until = core.activity.rounds, boot_seconds() + 2 * core.config["sample_interval_s"] + 2
+            while core.activity.rounds == rounds and boot_seconds() < until and core.ending is ending:
                 core.end_changed.wait(0.05)
             with core.lock:
                 core.observe(core.clock.now())
@@ -2016,20 +2154,20 @@ class Ender(threading.Thread):
             error = "no end command is configured for {}".format(ending["action"])
         else:
             rung = rung_for(ending["attempts"], rungs)
-            core.note("end", "attempt {}: running the {} command".format(ending["attempts"] + 1, rung))
+            core.journal.note("end", "attempt {}: running the {} command".format(ending["attempts"] + 1, rung))
             error = run_bounded(core.config["end"][rung], END_TIMEOUT_S, self._environment(ending))
         pause = min(60.0, 2.0 ** min(ending["attempts"], 6)) if error else END_TIMEOUT_S
         with core.lock:
             ending["attempts"] += 1
             if error:
                 ending["last_error"] = error
-                core.alarm("end-failing", "this host could not end itself and still costs money: " + error)
+                core.journal.alarm("end-failing", "this host could not end itself and still costs money: " + error)
             ending["next_try_at"] = core.clock.now() + pause * core.clock.speed
-            core.touch()
+            core.journal.touch()
         if not core.end_changed.wait(pause) and not error:
             with core.lock:
                 ending["last_error"] = "the command succeeded but the host still runs"
-                core.alarm("end-failing", "this host was told to end and still runs: " + ending["last_error"])
+                core.journal.alarm("end-failing", "this host was told to end and still runs: " + ending["last_error"])
 
 
 # ---- scribe: the only thread that waits for the disk -----------------------------------------------------------------
@@ -2055,7 +2193,8 @@ class Scribe(threading.Thread):
         self._lock = threading.Lock()
         self._written_at = 0.0
         self._warning: str | None = ""
-        self._logged = ""
+        self._logged = 0
+        self._run_file: bytes | None = None
         self._stamps = {name: file_stamp(self._path(name)) for name in ("config.json", "token")}
 
     def _path(self, name: str) -> str:
@@ -2066,7 +2205,7 @@ class Scribe(threading.Thread):
         while not self._stopped.is_set():
             is_well = self.flush()
             if is_well:
-                self._poke.wait(1.0)
+                self._poke.wait(min(1.0, self._core.config["sample_interval_s"]))
             else:
                 self._stopped.wait(1.0)
             self._poke.clear()
@@ -2079,7 +2218,7 @@ class Scribe(threading.Thread):
         """Write what is left, within reason, and end."""
         self._stopped.set()
         self._poke.set()
-        self.join(5.0)
+        self.join(3.0)
         if not self.is_alive():
             self._written_at = 0.0
             self.flush()
@@ -2088,31 +2227,37 @@ class Scribe(threading.Thread):
         """Everything that is due; False when the state could not be written."""
         self._reread()
         is_saved = self._save()
+        if self._run_file is not None:
+            self.write_run_file(self._run_file)
         self._write_warning()
         self._write_log()
         return is_saved
 
+    def write_run_file(self, content: bytes) -> None:
+        """Say in run.json where we serve; on a full disk that is tried again with every flush."""
+        try:
+            write_atomic(self._path("run.json"), content)
+            self._run_file = None
+        except OSError:
+            self._run_file = content
+
     def _save(self) -> bool:
         core = self._core
         with core.lock:
-            change = core.change
-            if change == core.saved_change and boot_seconds() - self._written_at < STATE_EVERY_S:
+            change = core.journal.change
+            if change == core.journal.saved_change and boot_seconds() - self._written_at < STATE_EVERY_S:
                 return True
             document = json.dumps(core.state()).encode()
         try:
             write_atomic(self._path("state.json"), document)
         except OSError as exc:
             text = f"state.json cannot be written ({exc.strerror}); deadlines are kept in memory and tried again"
-            core.alarm("state-write", text)
-            with core.lock:
-                core.failed_change = core.change
-                core.saved.notify_all()
+            core.journal.alarm("state-write", text)
+            core.journal.report_saved(core.journal.change, is_saved=False)
             return False
-        with core.lock:
-            self._written_at = boot_seconds()
-            core.saved_change = max(core.saved_change, change)
-            core.saved.notify_all()
-        core.alarm("state-write", "", is_on=False)
+        self._written_at = boot_seconds()
+        core.journal.report_saved(change, is_saved=True)
+        core.journal.alarm("state-write", "", is_on=False)
         return True
 
     def _reread(self) -> None:
@@ -2130,10 +2275,10 @@ class Scribe(threading.Thread):
             else:
                 core.adopt_config(*load_config(self._path("config.json")))
         except Problem as exc:
-            core.alarm("config", f"{exc}; the policy in force stays")
+            core.journal.alarm("config", f"{exc}; the policy in force stays")
 
     def _write_warning(self) -> None:
-        text = self._core.warning_text
+        text = self._core.warner.text
         if text != self._warning:
             try:
                 if text is None:
@@ -2145,13 +2290,13 @@ class Scribe(threading.Thread):
                 return  # a full disk raises its alarm with the state; tried again at the next look
 
     def _write_log(self) -> None:
+        journal = self._core.journal
         with self._core.lock:
-            events = list(self._core.events)
-        lines = ["{} {:16s} {}".format(event["at"], event["kind"], event["text"]) for event in events]
-        start = lines.index(self._logged) + 1 if self._logged in lines else 0
-        if start < len(lines):
-            self._logged = lines[-1]
-            append_log(self._path("statusd.log"), "\n".join(lines[start:]) + "\n")
+            count, self._logged = journal.noted - self._logged, journal.noted
+            events = list(journal.events)[-count:] if count else []
+        if events:
+            lines = ["{} {:16s} {}\n".format(event["at"], event["kind"], event["text"]) for event in events]
+            append_log(self._path("statusd.log"), "".join(lines))
 
 
 def append_log(path: str, text: str) -> None:
@@ -2227,11 +2372,12 @@ class Answer:
 
     def wire(self, wants_close: bool) -> bytes:
         """The bytes to send, head and body in one piece."""
-        head = f"HTTP/1.1 {self.status} {REASONS[self.status]}\r\nContent-Type: {self.kind}\r\nContent-Length: {len(self.body)}\r\nCache-Control: no-store\r\n"  # fmt: skip
-        extra = "".join(header + "\r\n" for header in self.headers)
-        return (head + "X-Content-Type-Options: nosniff\r\n{}Connection: {}\r\n\r\n".format(
-            extra, "close" if wants_close else "keep-alive",
-        )).encode("latin-1") + self.body  # fmt: skip
+        lines = [
+            f"HTTP/1.1 {self.status} {REASONS[self.status]}", f"Content-Type: {self.kind}",
+            f"Content-Length: {len(self.body)}", "Cache-Control: no-store", "X-Content-Type-Options: nosniff",
+            *self.headers, "Connection: close" if wants_close else "Connection: keep-alive", "\r\n",
+        ]  # fmt: skip
+        return "\r\n".join(lines).encode("latin-1") + self.body
 
 
 class Connection:
@@ -2270,6 +2416,14 @@ class Connection:
         """Send all of it, or give up on a client that does not take it."""
         self._sock.settimeout(self.SLOW_S)
         self._sock.sendall(content)
+
+    def drain(self) -> None:
+        """Read a little of what a refused client still sends: a reset would take the answer from it."""
+        self._sock.shutdown(socket.SHUT_WR)
+        self._sock.settimeout(0.5)
+        for _ in range(64):
+            if not self._sock.recv(65536):
+                return
 
     def _receive(self, patience: float) -> bool:
         if patience <= 0:
@@ -2382,6 +2536,7 @@ class Web:
                 request = connection.next_request()
             except Refusal as refusal:
                 connection.send(Answer(refusal.status, json.dumps(refusal.document).encode()).wire(True))
+                connection.drain()
                 return
             if request is None:
                 return
@@ -2403,7 +2558,7 @@ class Web:
             extra = ('WWW-Authenticate: Bearer realm="statusd"',) if refusal.status == 401 else ()
             return Answer(refusal.status, json.dumps(refusal.document).encode(), headers=extra)
         except Exception as exc:  # one broad catch for the whole server: it answers, it logs, it goes on
-            self._core.note("error", f"{request.method} {request.path}: {exc!r}")
+            self._core.journal.note("error", f"{request.method} {request.path}: {exc!r}")
             return Answer(500, b'{"error": "internal error; see statusd.log"}')
 
     # -- who may --
@@ -2428,7 +2583,7 @@ class Web:
         try:
             family = socket.AF_INET6 if ":" in address else socket.AF_INET
             packed = socket.inet_pton(family, address.partition("%")[0])
-            self._core.sensors.mark_link(plain_address(packed), int(port))
+            self._core.activity.sensors.mark_link(plain_address(packed), int(port))
         except (OSError, ValueError):
             raise Refusal(400, "X-Gpudash-Link must be ADDRESS PORT", field="x-gpudash-link") from None
 
@@ -2468,7 +2623,7 @@ class Web:
 
     def _activity(self, request: Request) -> Answer:
         self._authorise(request)
-        return Answer(200, json.dumps(self._core.activity(request.json())).encode())
+        return Answer(200, json.dumps(self._core.declare_activity(request.json())).encode())
 
     def _extend(self, request: Request) -> Answer:
         self._authorise(request)
@@ -2536,7 +2691,12 @@ def metrics_text(status: Json) -> str:
             lines.append("gpudash_{}{} {}".format(name, f"{{{inside}}}" if inside else "", json.dumps(float(value))))
 
     instance, idle, parked = status["instance"], status["idle"], status["parked"]
-    about = {"version": status["version"], "build": status["build"], "account": instance["account"], "id": instance["id"]}
+    about = {
+        "version": status["version"],
+        "build": status["build"],
+        "account": instance["account"],
+        "id": instance["id"],
+    }
     family("info", "Which statusd this is, and of which instance.", [(about, 1)])
     family("enforcing", "1 when this daemon can and will end the host.", [({}, status["enforcing"])])
     family("lease_remaining_seconds", "Time until the lease ends.", [({}, status["lease"]["remaining_s"])])
@@ -2547,12 +2707,14 @@ def metrics_text(status: Json) -> str:
     family("phase", "The phase this host is in.", [({"phase": name}, name == status["phase"]) for name in phases])
     signals = status["signals"]
     family("signal_active", "1 when the signal says active; absent when unknown.", [
-        ({"signal": one["name"]}, None if one["verdict"] == "unknown" else one["verdict"] == "active") for one in signals
+        ({"signal": one["name"]}, one["verdict"] == "active") for one in signals if one["verdict"] != "unknown"
     ])  # fmt: skip
     family("signal_unknown", "1 when the signal is not known.", [
         ({"signal": one["name"]}, one["verdict"] == "unknown") for one in signals
     ])  # fmt: skip
-    family("signal_value", "The last value of the signal.", [({"signal": one["name"]}, one["value"]) for one in signals])
+    family(
+        "signal_value", "The last value of the signal.", [({"signal": one["name"]}, one["value"]) for one in signals]
+    )
     family("alarm", "1 for each alarm that is on.", [({"code": one["code"]}, 1) for one in status["alarms"]])
     gpus = [({"gpu": gpu["index"], "name": gpu["name"]}, gpu) for gpu in status["gpus"]]
     for name, field, words in (
@@ -2592,7 +2754,8 @@ h2{font-size:.8rem;font-weight:600;letter-spacing:.06em;text-transform:uppercase
 .soft{color:var(--soft)}.pill{margin-left:auto;border:1px solid currentColor;border-radius:99px;padding:.1rem .75rem;
 font-size:.85rem;font-weight:600}
 .go{color:var(--go)}.hold{color:var(--hold)}.warn{color:var(--warn)}.bad{color:var(--bad)}
-section{background:var(--card);border:1px solid var(--line);border-radius:14px;padding:1.25rem;margin-top:1rem;min-width:0}
+section{background:var(--card);border:1px solid var(--line);border-radius:14px;padding:1.25rem;margin-top:1rem;
+min-width:0}
 .hero b{display:block;font-size:clamp(2.1rem,8vw,3.4rem);line-height:1.1;letter-spacing:-.03em;font-weight:650}
 .hero p{margin:.35rem 0 0}
 .pair{display:grid;grid-template-columns:1fr 1fr;gap:0 1rem}
@@ -2604,19 +2767,22 @@ section{background:var(--card);border:1px solid var(--line);border-radius:14px;p
 table{border-collapse:collapse;width:100%}
 th{text-align:left;font-weight:500;color:var(--soft);font-size:.85rem;padding:0 .75rem .35rem 0}
 td{border-top:1px solid var(--line);padding:.45rem .75rem .45rem 0;vertical-align:top;overflow-wrap:anywhere}
-td:first-child,td:nth-child(2){white-space:nowrap}td.num,th.num{text-align:right}
+td:first-child,td:nth-child(2){white-space:nowrap}td.num,th.num{text-align:right;white-space:nowrap;padding-right:0}
 .gpu+.gpu{border-top:1px solid var(--line);margin-top:.9rem;padding-top:.9rem}
 .row{display:flex;flex-wrap:wrap;justify-content:space-between;gap:0 1rem}
 svg{display:block;width:100%;height:34px;margin-top:.35rem}
 ol{list-style:none;margin:0;padding:0}li{display:grid;grid-template-columns:9.5rem 1fr;gap:0 .75rem;padding:.3rem 0}
-footer{padding-top:1rem;padding-bottom:2rem;font-size:.85rem;color:var(--soft);display:flex;flex-wrap:wrap;gap:.25rem 1rem}
+footer{padding-top:1rem;padding-bottom:2rem;font-size:.85rem;color:var(--soft);display:flex;
+flex-wrap:wrap;gap:.25rem 1rem}
 button{font:inherit;color:inherit;background:none;border:1px solid var(--line);border-radius:8px;padding:.35rem .8rem;
 cursor:pointer}
 footer button{padding:0 .6rem}
 :focus-visible{outline:2px solid var(--hold);outline-offset:2px}
-.login{max-width:25rem;margin:14vh auto 0}.login input{width:100%;font:inherit;padding:.55rem .7rem;margin:.35rem 0 1rem;
+.login{max-width:25rem;margin:14vh auto 0}
+.login input{width:100%;font:inherit;padding:.55rem .7rem;margin:.35rem 0 1rem;
 border:1px solid var(--soft);border-radius:8px;background:var(--bg);color:inherit}
-.login button{background:var(--hold);border-color:var(--hold);color:var(--card);font-weight:600;width:100%;padding:.55rem}
+.login button{background:var(--hold);border-color:var(--hold);color:var(--card);font-weight:600;width:100%;
+padding:.55rem}
 .wrong{color:var(--bad);margin:.2rem 0}
 @media(max-width:40rem){.pair{grid-template-columns:1fr}.opt{display:none}li{grid-template-columns:1fr}
 main,header,footer{padding-left:.85rem;padding-right:.85rem}section{padding:1rem}}
@@ -2625,7 +2791,8 @@ main,header,footer{padding-left:.85rem;padding-right:.85rem}section{padding:1rem
 
 LOGIN = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>statusd: sign in</title><link rel="icon" href="data:,"><style nonce="{nonce}">{style}</style>
-<main><section class="login"><h1>statusd</h1><p class="soft">This host shows itself to those who hold its token.</p>{note}
+<main><section class="login"><h1>statusd</h1>
+<p class="soft">This host shows itself to those who hold its token.</p>{note}
 <form method="post" action="/login"><label for="token">Token</label>
 <input id="token" name="token" type="password" autocomplete="off" required autofocus>
 <button>Show this host</button></form>
@@ -2634,13 +2801,16 @@ LOGIN = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="view
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>statusd</title><link rel="icon" href="data:,"><style nonce="{nonce}">{style}</style>
-<header><h1 id="name">&hellip;</h1><span class="soft" id="where"></span><span class="pill" id="phase" role="status"></span></header>
+<header><h1 id="name">&hellip;</h1><span class="soft" id="where"></span>
+<span class="pill" id="phase" role="status"></span></header>
 <main><div id="notes" aria-live="polite"></div>
 <section class="hero" aria-label="When this host ends"><b id="left">&hellip;</b><p id="why"></p></section>
-<div class="pair"><section><h2>Lease</h2><div id="lease"></div></section><section><h2>Idle</h2><div id="idle"></div></section></div>
+<div class="pair"><section><h2>Lease</h2><div id="lease"></div></section>
+<section><h2>Idle</h2><div id="idle"></div></section></div>
 <section><h2>GPUs</h2><div id="gpus"></div></section>
 <section><h2>Signals</h2><table><thead><tr><th scope="col">Signal<th scope="col">Says<th scope="col">Value
-<th scope="col" class="opt">Detail<th scope="col" class="num">Age</tr></thead><tbody id="signals"></tbody></table></section>
+<th scope="col" class="opt">Detail<th scope="col" class="num">Age</tr></thead>
+<tbody id="signals"></tbody></table></section>
 <div class="pair"><section><h2>Machine</h2><div id="machine"></div></section>
 <section><h2>Recent</h2><ol id="events"></ol></section></div></main>
 <footer><span id="about"></span><span id="fresh"></span>
@@ -2651,21 +2821,31 @@ const $=id=>document.getElementById(id), past={}, NONE="\\u2013";
 function el(tag,kind,...kids){const e=document.createElement(tag);if(kind)e.className=kind;
   e.append(...kids.filter(k=>k!==null&&k!==undefined));return e}
 function put(id,...kids){$(id).replaceChildren(...kids.filter(k=>k!==null&&k!==undefined))}
-function spoken(s){if(s===null)return NONE;if(s<120)return s+" s";const m=Math.floor(s/60),h=Math.floor(m/60),d=Math.floor(h/24);
+function spoken(s){if(s===null)return NONE;if(s<120)return s+" s";const m=Math.floor(s/60),h=Math.floor(m/60),
+    d=Math.floor(h/24);
   if(h<1)return m+" min";if(d<1)return h+" h"+(m%60?" "+m%60+" min":"");return d+" d"+(h%24?" "+h%24+" h":"")}
-function clock(t){if(!t)return NONE;const d=new Date(t);return d.toLocaleString([],{weekday:"short",hour:"2-digit",minute:"2-digit"})}
+function clock(t){if(!t)return NONE;const d=new Date(t);return d.toLocaleString([],{weekday:"short",hour:"2-digit",
+    minute:"2-digit",hourCycle:"h23"})}
 function big(n){return n===null?NONE:n.toLocaleString("en",{maximumFractionDigits:n<10?1:0})}
-function shown(v,u){if(v===null)return NONE;if(u==="B/s"){for(const x of["B/s","kB/s","MB/s"]){if(v<1000)return big(v)+" "+x;v/=1000}
+function shown(v,u){if(v===null)return NONE;if(u==="B/s"){for(const x of["B/s","kB/s","MB/s"]){
+    if(v<1000)return big(v)+" "+x;v/=1000}
   return big(v)+" GB/s"}if(u==="s")return spoken(Math.round(v))+" ago";return big(v)+(u?" "+u:"")}
 function meter(label,part,tone,words){const p=Math.max(0,Math.min(100,part)),i=el("i"),m=el("div","meter "+tone,i);
-  i.style.width=p+"%";m.setAttribute("role","meter");m.setAttribute("aria-label",label);m.setAttribute("aria-valuemin",0);
-  m.setAttribute("aria-valuemax",100);m.setAttribute("aria-valuenow",Math.round(p));m.setAttribute("aria-valuetext",words);return m}
-function spark(values){const n="http://www.w3.org/2000/svg",s=document.createElementNS(n,"svg"),l=document.createElementNS(n,"polyline");
-  s.setAttribute("viewBox","0 0 119 34");s.setAttribute("preserveAspectRatio","none");s.setAttribute("aria-hidden","true");
-  l.setAttribute("points",values.map((v,i)=>(119-2*(values.length-1-i))+","+(32-v*.3)).join(" "));l.setAttribute("fill","none");
-  l.setAttribute("stroke","currentColor");l.setAttribute("stroke-width","1.5");l.setAttribute("vector-effect","non-scaling-stroke");
+  i.style.width=p+"%";m.setAttribute("role","meter");m.setAttribute("aria-label",label);
+    m.setAttribute("aria-valuemin",0);
+  m.setAttribute("aria-valuemax",100);m.setAttribute("aria-valuenow",Math.round(p));m.setAttribute("aria-valuetext",
+    words);return m}
+function spark(values){const n="http://www.w3.org/2000/svg",s=document.createElementNS(n,"svg"),
+    l=document.createElementNS(n,"polyline");
+  s.setAttribute("viewBox","0 0 119 34");s.setAttribute("preserveAspectRatio","none");s.setAttribute("aria-hidden",
+    "true");
+  l.setAttribute("points",values.map((v,i)=>(119-2*(values.length-1-i))+","+(32-v*.3)).join(" "));
+    l.setAttribute("fill","none");
+  l.setAttribute("stroke","currentColor");l.setAttribute("stroke-width","1.5");l.setAttribute("vector-effect",
+    "non-scaling-stroke");
   s.append(l);return s}
-const SAYS={lease:"its lease ends",hard:"its hard deadline is reached",idle:"it is idle",parked:"GPU memory is held without work",
+const SAYS={lease:"its lease ends",hard:"its hard deadline is reached",idle:"it is idle",
+    parked:"GPU memory is held without work",
   request:"it was asked to"}, DOES={stop:"stops",hibernate:"hibernates",terminate:"is terminated"};
 function note(tone,title,text){return el("div","note "+tone,el("b","",title),el("span","",text))}
 function draw(s){
@@ -2674,7 +2854,8 @@ function draw(s){
   const tone=s.phase==="watching"?(s.enforcing?"go":"bad"):s.phase==="warning"?"warn":"bad";
   $("phase").className="pill "+tone;$("phase").textContent=s.enforcing?s.phase:"not enforcing";
   put("notes",...(s.ending?[note("bad","This host is ending",s.ending.action+" because "+SAYS[s.ending.reason]+". "+
-      (s.ending.last_error?"Attempt "+s.ending.attempts+" failed: "+s.ending.last_error+". It is tried again.":""))]:[]),
+      (s.ending.last_error?"Attempt "+s.ending.attempts+" failed: "+s.ending.last_error+
+      ". It is tried again.":""))]:[]),
     ...s.warnings.slice(-1).map(w=>note("warn","Warning",w.text)),...s.alarms.map(a=>note("bad","Alarm",a.text)));
   const left=s.ends_at?Math.max(0,Math.round((Date.parse(s.ends_at)-Date.parse(s.now))/1000)):null;
   const act=s.ends_why==="lease"||s.ends_why==="hard"?s.policy.lease_action:s.policy.idle_action;
@@ -2682,35 +2863,50 @@ function draw(s){
   $("left").className=s.ending||(left!==null&&left<300)||left===null?"bad":left<900?"warn":"";
   $("why").textContent=s.ending||left===null?"":"It "+DOES[act]+" "+clock(s.ends_at)+" because "+SAYS[s.ends_why]+".";
   put("lease",el("div","row",el("span","",s.lease.deadline?spoken(s.lease.remaining_s)+" left":"no lease"),
-      el("span","soft",clock(s.lease.deadline))),el("div","row soft",el("span","","hard deadline"),el("span","",clock(s.lease.hard_deadline))));
+      el("span","soft",clock(s.lease.deadline))),el("div","row soft",el("span","","hard deadline"),el("span","",
+    clock(s.lease.hard_deadline))));
   const i=s.idle,busy=i.held_by.length||i.unknown.length;
-  put("idle",el("div","row",busy?el("span","hold",s.awake_because||"starting"):el("span","","idle for "+spoken(i.idle_s)),
+  put("idle",el("div","row",busy?el("span","hold",s.awake_because||"starting"):el("span","",
+    "idle for "+spoken(i.idle_s)),
       el("span","soft",i.timeout_s?i.action+" after "+spoken(i.timeout_s):"no idle timeout")),
-    i.timeout_s?meter("idle time used",busy?0:100*i.idle_s/i.timeout_s,busy?"hold":"warn",spoken(i.idle_s)+" of "+spoken(i.timeout_s)):null,
-    s.parked.parked_s!==null?el("div","warn","parked for "+spoken(s.parked.parked_s)+(s.parked.timeout_s?" of "+spoken(s.parked.timeout_s):"")):null);
-  put("gpus",...(s.gpus.length?s.gpus.map(g=>{const h=past[g.index]=(past[g.index]||[]).concat(g.util_pct||0).slice(-60);
+    i.timeout_s?meter("idle time used",busy?0:100*i.idle_s/i.timeout_s,busy?"hold":"warn",
+    spoken(i.idle_s)+" of "+spoken(i.timeout_s)):null,
+    s.parked.parked_s!==null?el("div","warn",
+    "parked for "+spoken(s.parked.parked_s)+(s.parked.timeout_s?" of "+spoken(s.parked.timeout_s):"")):null);
+  put("gpus",...(s.gpus.length?s.gpus.map(g=>{
+    const h=past[g.index]=(past[g.index]||[]).concat(g.util_pct||0).slice(-60);
       const mem=g.memory_total_mib?100*g.memory_used_mib/g.memory_total_mib:0;
-      const cells=[big(g.memory_used_mib)+" of "+big(g.memory_total_mib)+" MiB",g.temperature_c===null?null:big(g.temperature_c)+" \\u00b0C",
+      const cells=[big(g.memory_used_mib)+" of "+big(g.memory_total_mib)+" MiB",
+    g.temperature_c===null?null:big(g.temperature_c)+" \\u00b0C",
         g.power_w===null?null:big(g.power_w)+" W"].filter(Boolean).join(" \\u00b7 ");
-      const who=(g.processes||[]).map(p=>(p.name||"pid "+p.pid)+(p.memory_mib===null?"":" "+big(p.memory_mib)+" MiB")).join(", ");
-      return el("div","gpu",el("div","row",el("strong","",g.index+"  "+g.name),el("span","",g.util_pct===null?"load unknown":big(g.util_pct)+" %")),
-        meter("GPU "+g.index+" load",g.util_pct||0,"go",big(g.util_pct)+" percent"),el("div","row soft",el("span","",cells),el("span","",who)),
+      const who=(g.processes||[]).map(p=>(p.name||"pid "+p.pid)+
+        (p.memory_mib===null?"":" "+big(p.memory_mib)+" MiB")).join(", ");
+      return el("div","gpu",el("div","row",el("strong","",g.index+"  "+g.name),el("span","",
+    g.util_pct===null?"load unknown":big(g.util_pct)+" %")),
+        meter("GPU "+g.index+" load",g.util_pct||0,"go",big(g.util_pct)+" percent"),el("div","row soft",el("span",
+    "",cells),el("span","",who)),
         meter("GPU "+g.index+" memory",mem,"hold",cells),el("div","go",spark(h)))}):[el("span","soft","none seen")]));
   const MARK={active:["\\u25cf active","hold"],idle:["\\u25cb idle","soft"],unknown:["? unknown","bad"]};
-  put("signals",...s.signals.map(g=>{const m=MARK[g.verdict],limit=g.threshold===null?"":" (> "+shown(g.threshold,g.unit)+")";
-    const head=el("th","",g.name.replace("_"," "));head.scope="row";
+  put("signals",...s.signals.map(g=>{const m=g.detail.endsWith("pending")?["\u2026 starting",
+    "soft"]:MARK[g.verdict],limit=!g.threshold?"":" (> "+shown(g.threshold,g.unit)+")";
     return el("tr","",el("td","",g.name.replace("_"," ")),el("td",g.counts?m[1]:"soft",m[0]),
-      el("td","",shown(g.value,g.unit),el("span","soft opt",limit)),el("td","soft opt",(g.counts?"":"not counted. ")+g.detail),
+      el("td","",shown(g.value,g.unit),el("span","soft opt",limit)),el("td","soft opt",
+    (g.counts?"":"not counted. ")+g.detail),
       el("td","num soft",g.age_s===null?NONE:g.age_s+" s"))}));
   const part=(a,b)=>a===null||!b?0:100*a/b,m=s.memory,d=s.disk;
-  put("machine",...[["CPU",s.cpu_pct||0,s.cpu_pct===null?NONE:big(s.cpu_pct)+" %"],["Memory",part(m.used_mib,m.total_mib),
-      big(m.used_mib)+" of "+big(m.total_mib)+" MiB"],["Disk",part(d.used_gb,d.total_gb),big(d.used_gb)+" of "+big(d.total_gb)+" GB"]]
-    .flatMap(([n,p,w])=>[el("div","row",el("span","",n),el("span","soft",w)),meter(n,p,p>90?"bad":"hold",w)]),
+  put("machine",...[["CPU",s.cpu_pct||0,s.cpu_pct===null?NONE:big(s.cpu_pct)+" %"],["Memory",part(m.used_mib,
+    m.total_mib),
+      big(m.used_mib)+" of "+big(m.total_mib)+" MiB"],["Disk",part(d.used_gb,d.total_gb),
+    big(d.used_gb)+" of "+big(d.total_gb)+" GB"]]
+    .flatMap(([n,p,w])=>[el("div","row",el("span","",n),el("span","soft",w)),meter(n,p,n!=="CPU"&&p>90?"bad":"hold",
+    w)]),
     el("div","soft","load "+(s.load_1m===null?NONE:s.load_1m.toFixed(2))));
-  put("events",...s.events.slice(-8).reverse().map(e=>el("li","",el("time","soft",clock(e.at)),el("span","",e.text))));
+  put("events",...s.events.slice(-8).reverse().map(e=>el("li","",el("time","soft",clock(e.at)),el("span","",
+    e.text))));
   $("about").textContent="statusd "+s.version+" \\u00b7 "+s.build+" \\u00b7 policy "+s.policy.revision}
 let good=Date.now();
-async function tick(){try{const r=await fetch("/status",{signal:AbortSignal.timeout?AbortSignal.timeout(5000):undefined});
+async function tick(){try{const r=await fetch("/status",{
+    signal:AbortSignal.timeout?AbortSignal.timeout(5000):undefined});
     if(r.status===401){location.reload();return}draw(await r.json());good=Date.now()}catch(e){}
   const age=Math.round((Date.now()-good)/1000);$("fresh").textContent=age<6?"live":"no answer for "+age+" s";
   $("fresh").className=age<6?"":"bad";document.querySelector("main").style.opacity=age<15?1:.45;setTimeout(tick,2000)}
@@ -2808,11 +3004,11 @@ def open_core(home: str, build: str) -> Core:
     if core is None:
         core = Core(home, config, unknown_keys, {}, build)
         text = "state.json was unusable (%s); it was set aside as %s and the deadlines of config.json are in force"
-        core.alarm("state-corrupt", text % (broken, set_aside(state_path, "corrupt")), sticky=True)
+        core.journal.alarm("state-corrupt", text % (broken, set_aside(state_path, "corrupt")), sticky=True)
     if note:
-        core.note("start", note)
+        core.journal.note("start", note)
     if config_problem:
-        core.alarm("config", f"{config_problem}; the last good configuration is in force")
+        core.journal.alarm("config", f"{config_problem}; the last good configuration is in force")
     return core
 
 
@@ -2825,51 +3021,50 @@ class Daemon:
         self.core = open_core(home, own_build())
         self.core.token = ensure_token(os.path.join(home, "token"))
         self.web = Web(self.core)
-        self.core.port = self.web.port
         self._scribe = Scribe(self.core)
         self._wake_out, self._wake_in = os.pipe()
         for end in (self._wake_out, self._wake_in):
             os.set_blocking(end, False)
         self._is_stopping = False
-        self.core.wake, self.core.poke_scribe = self._wake, self._scribe.poke
+        self.core.wake, self.core.journal.poke_scribe = self._wake, self._scribe.poke
 
     def start(self) -> None:
         """Serve, and say where; after this a client may rely on run.json."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._request_stop())
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         core = self.core
-        core.note("start", f"statusd {VERSION} ({core.build}) serves on 127.0.0.1:{self.web.port}")
+        core.journal.note("start", f"statusd {VERSION} ({core.build}) serves on 127.0.0.1:{self.web.port}")
         run = {
             "pid": os.getpid(), "port": self.web.port, "version": VERSION, "build": core.build,
             "started_at": utc(core.started_at), "script": os.path.realpath(__file__),
         }  # fmt: skip
-        for thread in (core.host, core.files, core.gpu, self._scribe, Ender(core)):
-            if thread is not core.gpu or core.config["gpus"] != 0:
-                thread.start()
+        core.activity.start()
+        self._scribe.start()
+        Ender(core).start()
         core.tick()
         self.web.start()
-        try:
-            write_atomic(os.path.join(self.home, "run.json"), json.dumps(run).encode())
-        except OSError as exc:
-            core.alarm("run-file", f"run.json cannot be written: {exc.strerror}")
+        self._scribe.write_run_file(json.dumps(run).encode())
 
     def run(self) -> None:
         """Enforce until asked to stop."""
         core = self.core
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._request_stop())
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         while not self._is_stopping:
-            try:
-                core.tick()
-            except Exception as exc:  # one broad catch for the whole loop: a guard that dies of a bug guards nothing
-                core.alarm("internal", f"an internal error: {exc!r}")
-            if select.select([self._wake_out], [], [], core.next_event_s())[0]:
+            if select.select([self._wake_out], [], [], self._look())[0]:
                 os.read(self._wake_out, 4096)
-        core.note("stop", "statusd was asked to stop")
-        core.gpu.stop()
-        core.host.stop()
-        core.files.stop()
+        core.journal.note("stop", "statusd was asked to stop")
+        core.activity.stop()
         self._scribe.stop()
         remove(os.path.join(self.home, "run.json"))
+
+    def _look(self) -> float:
+        """Let Core decide; the answer is how long to wait for the next look."""
+        try:
+            self.core.tick()
+            return self.core.next_event_s()
+        except Exception as exc:  # one broad catch for the whole loop: a guard that dies of a bug guards nothing
+            self.core.journal.alarm("internal", f"an internal error: {exc!r}")
+            return 1.0
 
     def _wake(self) -> None:
         try:
@@ -3008,11 +3203,13 @@ def holder_of(home: str) -> int:
             with open(os.path.join(home, name), encoding="utf-8") as file:
                 text = file.read()
             pids.append(int(json.loads(text)["pid"]) if name == "run.json" else int(text))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError):  # noqa: PERF203 - two files, either may be broken
             continue
     found = os.stat(os.path.join(home, "lock"))
     for pid in pids:
-        if _holds_lock(pid, found.st_ino) and "statusd" in command_line(pid) + own_script(home):
+        command, script = command_line(pid), own_script(home)
+        is_statusd = "statusd" in command or (script != "" and script in command)
+        if is_statusd and _holds_lock(pid, found.st_ino):
             return pid
     raise Problem("the lock is held, but not provably by a statusd; nothing was stopped")
 
@@ -3051,7 +3248,7 @@ def stop_running(home: str) -> int:
         sys.stdout.write("statusd does not run here\n")
         return 0
     pid = holder_of(home)
-    for number, patience in ((signal.SIGTERM, 12.0), (signal.SIGKILL, 5.0)):
+    for number, patience in ((signal.SIGTERM, 4.0), (signal.SIGKILL, 5.0)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
         pause, until = threading.Event(), boot_seconds() + patience
@@ -3072,7 +3269,9 @@ def check(home: str) -> int:
     words = [
         f"statusd {VERSION} ({own_build()}) on Python {sys.version.split()[0]}: ready",
         "instance  {} {} {}".format(instance["account"], instance["id"], instance["name"]),
-        "lease     {}, hard {}, then {}".format(policy["lease_deadline"], policy["hard_deadline"], policy["lease_action"]),
+        "lease     {}, hard {}, then {}".format(
+            policy["lease_deadline"], policy["hard_deadline"], policy["lease_action"]
+        ),
         "idle      {} s, then {}".format(policy["idle_timeout_s"], policy["idle_action"]),
         "end       {}".format(config["end"]["method"]),
     ]
@@ -3115,7 +3314,7 @@ def main(arguments: list[str], code: CodeType) -> int:
     """Run one verb; the answer is the exit code."""
     os.umask(0o077)
     try:
-        if sys.version_info < (3, 8):
+        if sys.version_info < (3, 8):  # noqa: UP036 - the host's Python is whatever it is
             raise Problem(f"statusd needs Python 3.8 or later; this is {sys.version.split()[0]}")
         verb, home = parse_arguments(arguments)
         if verb in ("--help", "-h"):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -26,7 +28,7 @@ NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Each test has its own HOME, settings and state; nothing reads or writes the developer's."""
-    home = tmp_path / "home"
+    home = tmp_path / "person"
     home.mkdir(mode=0o700)
     for variable, folder in (
         ("XDG_CONFIG_HOME", ".config"),
@@ -35,7 +37,8 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ):
         monkeypatch.setenv(variable, str(home / folder))
     monkeypatch.setenv("HOME", str(home))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    for variable in ("SSH_AUTH_SOCK", "COLUMNS", "LINES", "TMUX"):
+        monkeypatch.delenv(variable, raising=False)
     return home
 
 
@@ -44,10 +47,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("needs"):
         missing = [name for name in mark.args if find_program(name) is None]
         if missing:
-            reason = f"needs {', '.join(missing)}"
-            if os.environ.get("CI"):
-                pytest.fail(f"{reason}, and CI installs it")
-            pytest.skip(reason)
+            _without(", ".join(missing))
+
+
+@pytest.fixture
+def without() -> Callable[[str], NoReturn]:
+    """For fixtures that look for a program themselves: call it with what is missing."""
+    return _without
+
+
+def _without(program: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(f"needs {program}, and CI installs it")
+    pytest.skip(f"needs {program}")
 
 
 def find_program(name: str) -> str | None:

@@ -79,6 +79,7 @@ def answer(run: Run, session: Session, operation: Operation, *, done: str | None
     """Say how an operation stands and turn that into an exit code."""
     from gpudash.fleet.outcome import exit_code
 
+    session.store.apply_policies(session.ledger.policies(), session.ledger.adopted())
     if operation.key is not None and operation.key in session.store.records:
         session.read_hosts(HOST_S, 0.0, [operation.key])
     elif operation.key is not None and operation.verb is Change.TERMINATE and operation.stage is Stage.PROVED:

@@ -35,7 +35,7 @@ MICRO_USD = Decimal("0.000001")
 def instance(record: Record, now: datetime, cadence: timedelta) -> Json:
     """One instance, exactly as DESIGN's contract has it."""
     machine, policy, status = record.instance, record.policy, record.status
-    verdict, ends = record.guard(now), record.ends() if record.instance.state.bills_compute else None
+    verdict, ends = record.guard(now), record.will_end(now)
     lease_left, idle_left = record.lease_remaining(now), record.idle_remaining(now)
     on = machine.state.bills_compute
     return {

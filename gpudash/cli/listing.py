@@ -10,11 +10,12 @@ import click
 
 from gpudash.cli import jsonview, unanswered, words
 from gpudash.cli.output import Output, one_line
-from gpudash.cli.verb import DURATION, ID, Run, Verb, pass_run
+from gpudash.cli.verb import DURATION, ID, Run, Verb, complete_instance, pass_run
 from gpudash.clock import iso
 from gpudash.errors import ExitCode
 from gpudash.fleet import tunnels
 from gpudash.fleet.record import Record
+from gpudash.model.event import Event
 from gpudash.model.guard import GuardLevel
 from gpudash.model.instance import InstanceState
 from gpudash.model.listing import Listing
@@ -29,6 +30,9 @@ HOSTS_S = 5.0
 """How long a read waits for statusd on the hosts."""
 FRESH_S = 10.0
 """A host that answered anyone of us within this is not asked again."""
+
+MANY = 10_000
+"""Events that are searched for those of one instance."""
 
 TITLES = ("STATE", "GUARD", "NAME", "ACCOUNT", "GPU", "UTIL", "$/H", "SPENT", "IDLE", "LEASE", "ENDS", "TUN", "ID")
 RIGHT = frozenset({6, 7})
@@ -94,7 +98,7 @@ def ordered(records: Iterable[Record], now: datetime) -> list[Record]:
 
     def weight(record: Record) -> tuple[int, float, str]:
         price = record.instance.price
-        ends = record.ends()
+        ends = record.will_end(now)
         if record.still_billing_since():
             return (0, 0.0, record.instance.name)
         if record.is_unguarded(now):
@@ -167,7 +171,7 @@ def _ends(record: Record, now: datetime) -> str:
     if not machine.state.bills_compute:
         price = machine.storage_price
         return f"disk ${words.digits(price.usd_per_hour * 24)}/d" if price else words.NOT_APPLICABLE
-    ends = record.ends()
+    ends = record.will_end(now)
     return f"{words.when(ends[0], now)} {ends[1]}" if ends else "never!"
 
 
@@ -208,7 +212,7 @@ def details(record: Record, now: datetime) -> list[str]:
     """One instance as lines of ``word  value``."""
     machine, policy, status = record.instance, record.policy, record.status
     verdict = record.guard(now)
-    ends = record.ends() if machine.state.bills_compute else None
+    ends = record.will_end(now)
     facts: list[tuple[str, str]] = [
         ("name", machine.name),
         ("id", f"{machine.key} in {machine.key.region}"),
@@ -320,17 +324,27 @@ def say_problems(out: Output, lists: Iterable[Listing[Any]]) -> int:
     return int(code)
 
 
+def _concerns(item: Event, target: str) -> bool:
+    """The event is of the instance that a person names so; one that is gone can still be named."""
+    key = item.key
+    return item.name == target or (key is not None and (str(key) == target or key.id.startswith(target)))
+
+
 @click.command(cls=Verb)
-@click.argument("target", metavar="[ID]", required=False)
+@click.argument("target", metavar="[ID]", required=False, shell_complete=complete_instance)
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many.")
 @click.option("--since", type=DURATION, help="Only of the last so much time.")
 @pass_run
 def events(run: Run, target: str | None, limit: int, since: timedelta | None) -> int:
     """What happened, newest first; of one instance where ID is given. Read from the ledger alone."""
     with run.session_for(target) if target else run.session() as session:
-        key = session.resolve(target).key if target else None
         now = session.clock.now()
-        happened = session.ledger.events(limit=limit, key=key, since=now - since if since else None)
+        happened = session.ledger.events(limit=MANY if target else limit, since=now - since if since else None)
+        if target:
+            happened = [item for item in happened if _concerns(item, target)]
+            if not happened:
+                session.resolve(target)
+        happened = happened[:limit]
         if run.out.json:
             run.out.document({"as_of": iso(now), "events": [jsonview.event(item) for item in happened]})
             return int(ExitCode.OK)

@@ -13,7 +13,7 @@ from typing import cast
 
 import click
 
-from gpudash.cli.output import INTERRUPTED, Output, one_line, quiet_pipe, report_crash, wants_json
+from gpudash.cli.output import INTERRUPTED, Output, one_line, quiet_pipe, report_crash, speak_any_encoding, wants_json
 from gpudash.cli.verb import READ_ONLY, Run
 from gpudash.errors import ExitCode, GpudashError
 
@@ -113,6 +113,7 @@ cli.params.append(READ_ONLY)
 
 def run(argv: Sequence[str]) -> int:
     """Run one command line. Returns the exit code; raises nothing but `SystemExit` of a closed pipe."""
+    speak_any_encoding()
     out = Output(json_wanted=wants_json(argv))
     with quiet_pipe():
         try:

@@ -6,6 +6,7 @@ was asked for, and a number from `ExitCode`.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -124,6 +125,13 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def speak_any_encoding() -> None:
+    """A terminal that lacks ``–`` or ``×`` gets a question mark, not an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 @contextmanager
 def quiet_pipe() -> Iterator[None]:
     """Leave without a word when the reader of stdout has gone, and keep Python's own flush at exit quiet too.
@@ -161,6 +169,7 @@ def report_crash(exc: BaseException, argv: Sequence[str]) -> Path | None:
 def log_to_file() -> None:
     """Send the program's own log to its file; the terminal is for people."""
     import logging
+    import threading
 
     from gpudash import paths
 
@@ -172,3 +181,9 @@ def log_to_file() -> None:
     log.addHandler(handler)
     log.propagate = False
     logging.getLogger().addHandler(logging.NullHandler())
+
+    def note(args: threading.ExceptHookArgs) -> None:
+        if args.exc_value is not None:
+            log.error("thread %s ended", args.thread.name if args.thread else "?", exc_info=args.exc_value)
+
+    threading.excepthook = note

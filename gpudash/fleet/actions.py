@@ -15,6 +15,7 @@ what cloud or host answers comes back as the operation's stage and `detail`.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -74,6 +75,7 @@ class Actions:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self._strangers: set[str] = set()
+        self._twins: set[str] = set()
 
     # -- asking -------------------------------------------------------------------------------------------------
 
@@ -235,6 +237,7 @@ class Actions:
                 if mine and newest is not None and newest.stage.is_open:
                     moved.append(self.desk.save(settle(newest, evidence)))
         moved += self._late_launches(listing)
+        self._alarm_twins(listing)
         self.desk.looked[listing.account, listing.region] = listing.asked_at
         return moved
 
@@ -265,6 +268,16 @@ class Actions:
             and operation.token in unknown
             and operation.token is not None
         ]
+
+    def _alarm_twins(self, listing: Listing[Instance]) -> None:
+        """Two instances with one token: a cloud doubled a launch. Both are shown; a person has to know."""
+        tokens = Counter(
+            item.launch_token for item in listing.items if item.launch_token and not item.state.is_terminal
+        )
+        for token in [token for token, times in tokens.items() if times > 1 and token not in self._twins]:
+            self._twins.add(token)
+            names = ", ".join(item.key.id for item in listing.items if item.launch_token == token)
+            self.desk.alarm(f"one launch made several instances: {names}", listing.account)
 
     def _evidence(self, listing: Listing[Instance], needed: timedelta | None) -> Evidence:
         pace = self.desk.pace

@@ -157,11 +157,11 @@ class Desk:
 
     def bury_dead(self) -> bool:
         """Give back what killed sessions were driving; whether there were any."""
-        dead = self.liveness.bury()
-        for owner in dead:
-            for operation in self.ledger.open_operations():
-                self.ledger.release(operation.id, owner)
-        return bool(dead)
+        return self.liveness.bury(self._give_back) > 0
+
+    def _give_back(self, owner: str) -> None:
+        for operation in self.ledger.open_operations():
+            self.ledger.release(operation.id, owner)
 
     def is_anothers(self, operation: Operation) -> bool:
         """A living session other than this one wrote the intent and has not sent it yet."""

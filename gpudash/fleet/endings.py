@@ -130,12 +130,12 @@ def advance_end(desk: Desk, operation: Operation) -> Operation:
 
 
 def advance_start(desk: Desk, operation: Operation) -> Operation:
-    """Send a start once; that it runs again the listings tell. Its guard is `guarding.advance_rearm`'s business."""
-    if operation.stage is not Stage.INTENDED:
+    """Send a start; that it runs again the listings tell. Its guard is `guarding.advance_rearm`'s business."""
+    if operation.stage not in {Stage.INTENDED, Stage.RETRYING}:
         return operation
-    if SENT_AT in operation.params:
+    if operation.stage is Stage.INTENDED and SENT_AT in operation.params:
         return desk.save(operation, stage=Stage.AMBIGUOUS, detail="interrupted; the next listing tells")
-    if operation.id not in desk.fresh and desk.is_stale_intent(operation):
+    if operation.stage is Stage.INTENDED and operation.id not in desk.fresh and desk.is_stale_intent(operation):
         return desk.save(operation, stage=Stage.CANCELLED, detail="never sent; too old to act on", next_try_at=None)
     operation = _mark_sent(desk, operation)
     assert operation.key is not None

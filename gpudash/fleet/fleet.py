@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Future
@@ -75,6 +76,7 @@ class Fleet:
 
     async def __aenter__(self) -> Fleet:
         self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
         self.session.desk.on_operation = self._operation_moved
         self._tasks = asyncio.TaskGroup()
         await self._tasks.__aenter__()
@@ -404,8 +406,9 @@ class Fleet:
                 listener(change)
 
     def _from_thread(self, fn: Callable[..., None], *args: Any) -> None:
+        """Run `fn` on the loop as whoever entered the fleet: listeners lean on that context, and a lane has none."""
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(fn, *args)
+            self._loop.call_soon_threadsafe(fn, *args, context=self._context)
 
     async def _send_what_is_held(self) -> None:
         """Quitting does not undo a stop that was held back: it goes out now, and is waited for a little."""

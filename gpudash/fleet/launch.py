@@ -39,7 +39,7 @@ from gpudash.model.instance import InstanceKey
 from gpudash.model.money import Price
 from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
 from gpudash.model.operation import Operation, Stage
-from gpudash.model.policy import EndAction
+from gpudash.model.policy import EndAction, Policy
 
 ORDER = "order"
 TRIES = "tries"
@@ -184,10 +184,10 @@ def _is_dearer(price: Price, than: Price) -> bool:
     return price.usd_per_hour > than.usd_per_hour
 
 
-def _take_charge(desk: Desk, key: InstanceKey, order: LaunchOrder) -> None:
-    """The instance is ours, with its limits, as soon as its id is known."""
+def _take_charge(desk: Desk, key: InstanceKey, order: LaunchOrder) -> Policy:
+    """The instance is ours as soon as its id is known. Its limits: those ordered, or what was decided since."""
     desk.ledger.adopt(key)
-    desk.ledger.set_policy(key, order.policy)
+    return desk.ledger.set_policy(key, order.policy)
 
 
 # -- bringing up ------------------------------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ def _take_charge(desk: Desk, key: InstanceKey, order: LaunchOrder) -> None:
 
 def _bring_up(desk: Desk, operation: Operation, key: InstanceKey) -> Operation:
     order = order_of(operation)
-    _take_charge(desk, key, order)
+    limits = _take_charge(desk, key, order)
     record = desk.record(key)
     if record is None or not is_reachable(record):
         state = record.instance.provider_state if record else "not listed yet"
@@ -203,7 +203,7 @@ def _bring_up(desk: Desk, operation: Operation, key: InstanceKey) -> Operation:
     if not steps.is_done(operation.steps, "booting"):
         operation = desk.save(operation, steps=steps.done(operation.steps, "booting", "", desk.clock.now()))
     try:
-        return _arm(desk, operation, record, order)
+        return _arm(desk, operation, record, order, limits)
     except NeedsUser as exc:
         return _wait(desk, operation, "ssh", str(exc), WAIT_FOR_PERSON_S)
     except LinkDown as exc:
@@ -212,11 +212,11 @@ def _bring_up(desk: Desk, operation: Operation, key: InstanceKey) -> Operation:
         return _wait(desk, operation, "statusd", str(exc), _next_wait(operation))
 
 
-def _arm(desk: Desk, operation: Operation, record: Record, order: LaunchOrder) -> Operation:
+def _arm(desk: Desk, operation: Operation, record: Record, order: LaunchOrder, limits: Policy) -> Operation:
     link = desk.hosts().link(record.instance)
     link.wait_up(LINK_PATIENCE_S)
     operation = desk.save(operation, steps=steps.done(operation.steps, "ssh", "", desk.clock.now()))
-    armed = arm(desk, record, order.policy, config_of(desk, record, service_port=order.service_port))
+    armed = arm(desk, record, limits, config_of(desk, record, service_port=order.service_port))
     progress = steps.done(operation.steps, "statusd", armed.version, desk.clock.now())
     operation = desk.save(operation, steps=progress)
     if armed.problem is not None:

@@ -5,6 +5,7 @@ An extend is open until every place that exists has it. The host comes last and 
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -105,6 +106,8 @@ def advance_extend(desk: Desk, operation: Operation) -> Operation:
         operation = desk.save(operation, params=with_params(operation, **{TAGGED: True}))
     if record is None:
         return operation
+    if _is_coming_up(desk, key):
+        return _later(desk, operation, "its guard is still on the way and will have this deadline")
     if not has_daemon(record):
         note = "nothing on the host enforces it; press p"
         return (
@@ -130,6 +133,11 @@ def advance_keep_awake(desk: Desk, operation: Operation) -> Operation:
         return fail(desk, operation, exc)
     detail = f"held awake until {iso(held or until)}"
     return _done(desk, operation, detail)
+
+
+def _is_coming_up(desk: Desk, key: InstanceKey) -> bool:
+    launches = (op for op in desk.ledger.open_operations(key.account) if op.verb is Verb.LAUNCH)
+    return any(launch.key == key for launch in launches)
 
 
 def has_daemon(record: Record) -> bool:
@@ -183,7 +191,9 @@ def _fail_on_host(desk: Desk, operation: Operation, record: Record, detail: str)
         kept = desk.ledger.policies().get(record.key) or record.status.policy
         real = record.status.policy
         back = replace(kept, lease_deadline=real.lease_deadline, hard_deadline=real.hard_deadline)
-        desk.ledger.set_policy(record.key, replace(back, revision=kept.revision + 1))
+        back = desk.ledger.set_policy(record.key, replace(back, revision=kept.revision + 1))
+        with contextlib.suppress(ProviderError):
+            write_tags(desk, record.key, back, managed=record.instance.managed)
     return fail(desk, operation, Refused(detail))
 
 

@@ -7,10 +7,10 @@ from process ids.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 SUFFIX = ".lock"
@@ -21,11 +21,12 @@ class Liveness:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.owner = f"{os.getpid()}-{secrets.token_hex(6)}"
         self._folder = folder
-        self._path = folder / (self.owner + SUFFIX)
-        self._descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        self._descriptor = -1
+        while self._descriptor < 0:
+            self.owner = f"{os.getpid()}-{secrets.token_hex(6)}"
+            self._path = folder / (self.owner + SUFFIX)
+            self._descriptor = _lock_new(self._path)
 
     def is_alive(self, owner: str) -> bool:
         """That session holds its lock."""
@@ -42,13 +43,23 @@ class Liveness:
         finally:
             os.close(descriptor)
 
-    def bury(self) -> list[str]:
-        """Owners that died, each named once to whoever comes first."""
-        dead = []
+    def bury(self, last_rites: Callable[[str], None]) -> int:
+        """Call `last_rites` with each owner that died, then remove its file; how many there were.
+
+        In that order and under the dead one's lock: whoever is killed over it leaves the dead to the next, and who is
+        just being born waits and finds out.
+        """
+        count = 0
         for path in self._folder.glob("*" + SUFFIX):
-            if path != self._path and _is_free(path):
-                dead.append(path.name.removesuffix(SUFFIX))
-        return dead
+            descriptor = -1 if path == self._path else _lock_dead(path)
+            if descriptor >= 0:
+                try:
+                    last_rites(path.name.removesuffix(SUFFIX))
+                    path.unlink(missing_ok=True)
+                    count += 1
+                finally:
+                    os.close(descriptor)
+        return count
 
     def close(self) -> None:
         """End orderly. Removes the file before the lock is let go, so that nobody buries the living."""
@@ -58,17 +69,25 @@ class Liveness:
             self._descriptor = -1
 
 
-def _is_free(path: Path) -> bool:
-    """Take the lock of a dead session and remove its file; False where it lives or someone else buried it."""
+def _lock_new(path: Path) -> int:
+    """A lock file of our own; -1 where someone took it for a dead one's between its making and its locking."""
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    if path.exists():
+        return descriptor
+    os.close(descriptor)
+    return -1
+
+
+def _lock_dead(path: Path) -> int:
+    """The lock of a dead session; -1 where it lives, or someone else has it in hand."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        return False
+        return -1
     try:
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink(missing_ok=True)
-            return True
-        return False
-    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         os.close(descriptor)
+        return -1
+    return descriptor

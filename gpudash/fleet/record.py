@@ -104,6 +104,11 @@ class Record:
                     candidates.append((self.status_at + timedelta(seconds=seconds), why))
         return min(candidates, default=None)
 
+    def will_end(self, now: datetime) -> tuple[datetime, str] | None:
+        """As `ends`, where there is something to do it: limits that nothing enforces end nothing."""
+        verdict = self.guard(now)
+        return None if verdict is None or verdict.level is GuardLevel.NONE else self.ends()
+
     def projected(self, now: datetime) -> Amount | None:
         """Spent when its lease (else hard deadline) ends, if nothing else ends it; None without a deadline."""
         if self.policy is None:

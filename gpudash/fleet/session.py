@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gpudash import paths
 from gpudash.clock import Clock, ScaledClock, SystemClock
 from gpudash.errors import GpudashError, NotFound
-from gpudash.fleet import hostpoll
+from gpudash.fleet import hostpoll, tunnels
 from gpudash.fleet.accounts import Accounts
 from gpudash.fleet.actions import Actions
 from gpudash.fleet.changes import ChangeSet
@@ -37,6 +37,7 @@ from gpudash.fleet.record import Record
 from gpudash.fleet.resolve import resolve
 from gpudash.fleet.store import FleetStore
 from gpudash.ledger import Ledger
+from gpudash.model.capability import Capabilities
 from gpudash.model.instance import Instance, InstanceKey
 from gpudash.model.listing import Listing
 from gpudash.model.offer import Offer, OfferFilter
@@ -135,9 +136,7 @@ class Session:
             hosts=_no_hosts,
         )
         for name in names:
-            capabilities = chosen.capabilities(name)
-            cadence_s = cadence_of(config, capabilities.cadence_s)
-            store.expect(name, REGIONS, cadence_s=cadence_s, lists_terminated=capabilities.lists_terminated)
+            expect(store, config, name, REGIONS, chosen.capabilities(name))
         store.load(ledger, names)
         store.tick(clock.now())
         session = cls(desk, store)
@@ -224,11 +223,13 @@ class Session:
         return change
 
     def let_go(self, gone: Iterable[InstanceKey]) -> None:
-        """Close links of instances that are gone."""
-        if self._hosts is not None:
-            for key in gone:
+        """Close links and forwards of instances that are gone, whichever process holds them."""
+        for key in gone:
+            tunnels.close_gone(self, key)
+            if self._hosts is not None:
                 self._hosts.drop(key)
-                self.lanes.drop(("host", key))
+            for kind in ("host", "work"):
+                self.lanes.drop((kind, key))
 
     def regions_of(self, account: str) -> tuple[str, ...]:
         """Regions that are polled, asked for once. Blocking; for lanes."""
@@ -238,10 +239,8 @@ class Session:
     def note_regions(self, account: str, regions: tuple[str, ...]) -> tuple[str, ...]:
         """From now on these regions are expected to answer."""
         self._regions[account] = regions
-        capabilities = self.providers.capabilities(account)
-        cadence_s = cadence_of(self.config, capabilities.cadence_s)
         for region in regions:
-            self.store.expect(account, region, cadence_s=cadence_s, lists_terminated=capabilities.lists_terminated)
+            expect(self.store, self.config, account, region, self.providers.capabilities(account))
         return regions
 
     def list_instances(self, account: str, region: str) -> Listing[Instance]:
@@ -461,6 +460,18 @@ def cadence_of(config: Config, cloud_s: float) -> float:
     """Real seconds between two listings: the settings' wish, else what suits the cloud."""
     wish = config.defaults.refresh
     return wish.total_seconds() if wish is not None else cloud_s
+
+
+def expect(store: FleetStore, config: Config, account: str, region: str, capabilities: Capabilities) -> None:
+    """Tell the store of a lane and its rhythm."""
+    cadence_s = cadence_of(config, capabilities.cadence_s)
+    store.expect(
+        account,
+        region,
+        cadence_s=cadence_s,
+        lists_terminated=capabilities.lists_terminated,
+        cycle_s=max(cadence_s, capabilities.cadence_s),
+    )
 
 
 def _no_hosts() -> Hosts:

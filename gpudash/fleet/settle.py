@@ -187,9 +187,20 @@ def _settle_start(operation: Operation, evidence: Evidence, sent_at: datetime) -
         return _fail(operation, f"the cloud says {found.provider_state or found.state.value}")
     if found.state in _COMING:
         return operation if operation.stage is Stage.ACCEPTED else replace(operation, stage=Stage.ACCEPTED)
-    if evidence.asked_at - sent_at < evidence.start_grace:
+    waited = evidence.asked_at - sent_at
+    if operation.stage in {Stage.AMBIGUOUS, Stage.INTENDED} and waited >= evidence.effect_grace:
+        return _start_again(operation, evidence)
+    if waited < evidence.start_grace:
         return operation
     return _fail(operation, f"asked, but it is still {found.provider_state or found.state.value}")
+
+
+def _start_again(operation: Operation, evidence: Evidence) -> Operation:
+    """No answer came and nothing happened. A start asked twice is one start, so for some minutes it is asked again."""
+    if evidence.asked_at - operation.requested_at >= evidence.leaving_grace:
+        return _fail(operation, "no answer came, and it was not started")
+    detail = "no answer came, and it was not started; asked again"
+    return replace(operation, stage=Stage.RETRYING, detail=detail, next_try_at=None)
 
 
 def _running_again(operation: Operation, detail: str) -> Operation:

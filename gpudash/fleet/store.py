@@ -70,6 +70,7 @@ class FleetStore:
         self.accruals: dict[InstanceKey, Accrual] = {}
         self._span = span
         self._cadences: dict[str, float] = {}
+        self._cycles: dict[str, float] = {}
         self._tombstones: dict[str, bool] = {}
         self._lanes: dict[tuple[str, str], set[InstanceKey]] = {}
         self._asked: dict[tuple[str, str], datetime] = {}
@@ -77,9 +78,21 @@ class FleetStore:
 
     # -- what to expect -----------------------------------------------------------------------------------------
 
-    def expect(self, account: str, region: str, *, cadence_s: float, lists_terminated: bool) -> ChangeSet:
-        """Tell of a lane before it has answered, so that its silence can be seen."""
+    def expect(
+        self, account: str, region: str, *, cadence_s: float, lists_terminated: bool, cycle_s: float | None = None
+    ) -> ChangeSet:
+        """Tell of a lane before it has answered, so that its silence can be seen.
+
+        Args:
+            account: whose.
+            region: where; empty while the regions are not known.
+            cadence_s: real seconds between two questions.
+            lists_terminated: an ended instance stays in this cloud's listings for a while.
+            cycle_s: real seconds that two listings must lie apart to count twice; asking more often than suits a
+                cloud makes no absence a better proof. The cadence where not told.
+        """
         self._cadences[account] = cadence_s
+        self._cycles[account] = cadence_s if cycle_s is None else cycle_s
         self._tombstones[account] = lists_terminated
         if region:
             self.health.pop((account, ""), None)
@@ -97,8 +110,8 @@ class FleetStore:
         known = [self.records[key] for key in self._keys(listing)]
         tombstones = self._tombstones.get(listing.account, False)
         cycles = absence.cycles_needed(listing, known, lists_terminated=tombstones)
-        cadence_s = self._cadences.get(listing.account, DEFAULT_CADENCE_S)
-        needed = self._span(absence.seconds_needed(cycles, cadence_s))
+        cycle_s = self._cycles.get(listing.account, DEFAULT_CADENCE_S)
+        needed = self._span(absence.seconds_needed(cycles, cycle_s))
         return Weight(needed, absence.is_sudden(listing, known))
 
     # -- news from clouds ---------------------------------------------------------------------------------------

@@ -61,6 +61,12 @@ def close_some(session: Session, key: InstanceKey, remotes: Iterable[int] | None
         close_tunnels(session.tunnels_dir, request, timeout=CLOSE_S)
 
 
+def close_gone(session: Session, key: InstanceKey) -> None:
+    """The instance is gone for good: nothing may hold on to its forwards, a supervisor left behind neither."""
+    if any((tunnel.account, tunnel.instance_id) == (key.account, key.id) for tunnel in listed(session.tunnels_dir)):
+        close_some(session, key)
+
+
 def toggle(session: Session, record: Record) -> bool:
     """All off where any is on, else on: those of last time, or the service's port. Whether they are on now.
 

@@ -15,6 +15,7 @@ from gpudash.errors import HostError, LinkDown
 from gpudash.hosts.auth import authenticate
 from gpudash.hosts.hostkeys import HostKey, KnownHosts
 from gpudash.hosts.jump import through, way_to
+from gpudash.hosts.readahead import ReadAheadSocket
 from gpudash.hosts.states import Limits
 from gpudash.model.instance import SshAddress
 
@@ -88,7 +89,7 @@ def _dial(address: SshAddress, timeout: float, home: Path) -> socket.socket:
     where = f"{address.host}:{address.port}"
     way = way_to(address, home)
     if way is not None:
-        return through(way)
+        return ReadAheadSocket(through(way))
     try:
         sock = socket.create_connection((address.host, address.port), timeout=timeout)
     except ConnectionRefusedError as exc:
@@ -98,7 +99,7 @@ def _dial(address: SshAddress, timeout: float, home: Path) -> socket.socket:
     except OSError as exc:
         raise LinkDown(f"{where} cannot be reached: {exc.strerror or exc}.") from exc
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
+    return ReadAheadSocket(sock)
 
 
 def _prefer(transport: Transport, held: tuple[HostKey, ...]) -> None:

@@ -1,8 +1,13 @@
 """A forward: ``127.0.0.1:local`` here leads to a port of an instance, from switched on to switched off.
 
-The listener belongs to the forward and not to a connection: when the link breaks, the port stays, requests are held for
-`Limits.hold_s` and go through once the link is back. A forward is *up* only while a connection to the remote port went
-through on the present link; a port with nothing behind it reads *no service*, which is no fault of the link.
+The listener belongs to the forward and not to a connection: when the link breaks, the port stays, requests are held
+for `Limits.hold_s` and go through once the link is back. A forward is *up* only while a connection to the remote port
+went through on the present link; a port with nothing behind it reads *no service*, which is no fault of the link.
+
+The listener is our own and not sshtunnel's. Over the same links (``benchmarks/links.py``) sshtunnel's takes a thread
+and ten wake-ups a second for each port, needs seven of its private hooks replaced, and closes a port in up to 100 ms;
+ours takes one thread for all ports. 100 idle forwards: 1.5 % of a core and 63 threads, against 3.0 % and 161; a new
+connection 1.5 ms, against 3.0 ms; throughput, being the pumps' and paramiko's, is the same.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from gpudash.errors import GpudashError, HostError, LinkDown, NoService, PortBusy
+from gpudash.hosts.direct import Receipt, hand_over
 from gpudash.hosts.states import LinkState
 from gpudash.model.tunnel import TunnelState
 
@@ -29,7 +35,7 @@ if TYPE_CHECKING:
 BACKLOG = 128
 """Connections that may wait to be accepted; socketserver's 5 made 50 at once take 8 s."""
 
-CHUNK = 1 << 18
+CHUNK = 1 << 20
 """Bytes moved at once: all that has come meanwhile, most of the time."""
 
 MOST_VISITS = 512
@@ -246,7 +252,8 @@ class Forward:
 
     def probe(self) -> None:
         """Open the remote port once and let go: proves it, and costs the service one connection."""
-        with contextlib.suppress(GpudashError):
+        # Letting go writes to the connection, which may end at that very moment.
+        with contextlib.suppress(GpudashError, EOFError, OSError):
             self._open(self._link.limits.channel_s, ("127.0.0.1", 0)).close()
 
     def note_link(self) -> None:
@@ -376,9 +383,11 @@ def _pump_up(sock: socket.socket, channel: Channel) -> None:
 
 
 def _pump_down(channel: Channel, sock: socket.socket) -> None:
+    hand_over(channel, sock)
     try:
         while part := channel.recv(CHUNK):
-            sock.sendall(part)
+            if not isinstance(part, Receipt):
+                sock.sendall(part)
         gone = channel.closed or not channel.get_transport().is_active()
         sock.shutdown(socket.SHUT_RDWR if gone else socket.SHUT_WR)
     except (OSError, EOFError):

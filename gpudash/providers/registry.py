@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gpudash.providers.base import Provider
 
 _PACKAGES = {
+    "aws": "gpudash.providers.aws",
     "sandbox": "gpudash.providers.sandbox",
 }
 """Each package offers `CAPABILITIES` without importing an SDK, and `create(account, clock)`."""
@@ -37,6 +38,27 @@ def create(account: Account, clock: Clock) -> Provider:
         AuthRefused: no credentials can be found for it.
     """
     return cast("Provider", import_module(_package(account.provider)).create(account, clock))
+
+
+def readme_table() -> str:
+    """What each cloud can do, as Markdown, made from the same data that dialogs and keys ask."""
+    lines = [
+        "| cloud | stop | hibernate | spot | limits in tags | launch is idempotent | host key told | polled every |"
+    ]
+    lines.append("|---|---|---|---|---|---|---|---|")
+    for name in sorted(_PACKAGES):
+        can = capabilities(name)
+        facts = (
+            can.can_stop,
+            can.can_hibernate,
+            can.has_spot,
+            can.has_tags,
+            can.has_idempotent_launch,
+            can.tells_host_key,
+        )
+        cells = " | ".join("yes" if fact else "no" for fact in facts)
+        lines.append(f"| {name} | {cells} | {can.cadence_s:g} s |")
+    return "\n".join(lines) + "\n"
 
 
 def _package(provider: str) -> str:

@@ -276,6 +276,15 @@ class GpudashApp(App[int], inherit_bindings=False):
 
     # -- keys ---------------------------------------------------------------------------------------------------
 
+    async def _on_key(self, event: events.Key) -> None:
+        """A letter typed while a text field was opening set out for the widget before it. It is text, never a verb."""
+        from textual.widgets import Input
+
+        field = self.focused
+        if isinstance(field, Input) and event.is_printable and event.character:
+            field.insert_text_at_cursor(event.character)
+            event.prevent_default()
+
     async def run_action(
         self,
         action: Any,

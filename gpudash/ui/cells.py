@@ -235,8 +235,8 @@ def ends(record: Record, scene: Scene, width: int) -> Line:
     if not record.instance.state.bills_compute:
         return _disk(record, width)
     verdict = record.guard(scene.now)
-    first = record.ends()
-    if first is None or verdict is None or verdict.level is GuardLevel.NONE:
+    first = record.will_end(scene.now)
+    if first is None or verdict is None:
         return (("never!", "guard-none"),)
     moment, why = first
     doubt = "" if verdict.level is GuardLevel.ARMED else "?"

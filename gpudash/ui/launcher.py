@@ -174,15 +174,19 @@ def _set_sandbox_clock(run: Run) -> None:
 
 
 async def _start_hosts(fleet: FleetPort) -> None:
-    """A demo without hosts gets some, beside the first frame."""
+    """A demo without hosts launches some, beside the first frame; the last one is a box that somebody forgot to guard."""
     from gpudash.fleet.lanes import Lane
     from gpudash.providers.sandbox import control
 
     lane = Lane("demo hosts")
     try:
-        if not await lane.call(lambda: control.sandbox().hosts()):
-            await lane.call(control.up, DEMO_HOSTS)
-            fleet.refresh()
+        if await lane.call(lambda: control.sandbox().hosts()):
+            return
+        *guarded, forgotten = control.demo_orders(fleet.clock, DEMO_HOSTS)
+        await lane.call(control.launch_unguarded, forgotten)
+        for order in guarded:
+            await fleet.launch(order)
+        fleet.refresh()
     finally:
         lane.close()
 

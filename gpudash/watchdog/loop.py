@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from gpudash.clock import iso
 from gpudash.errors import ExitCode, GpudashError
+from gpudash.fleet.record import ENDING_VERBS
 from gpudash.model.capability import Verb
+from gpudash.model.instance import InstanceKey
 from gpudash.model.operation import Operation, Stage
 from gpudash.watchdog.judge import GRACE, Due, judge
 
@@ -37,7 +39,7 @@ class Line:
 
     at: datetime
     kind: str
-    """``would-end`` ``ending`` ``ended`` ``unproved`` ``failed`` ``alarm`` ``summary``."""
+    """``would-end`` ``ending`` ``ended`` ``unproved`` ``failed`` ``retry`` ``alarm`` ``summary``."""
     text: str
     account: str | None = None
     id: str | None = None
@@ -141,6 +143,8 @@ class Watchdog:
         for due in found.due:
             if due.record.is_ending:
                 self._follow(report, due, due.record.operation)
+        if self._enforce:
+            self._retry({due.key for due in found.due})
         for due in fresh[: self._max_ends]:
             self._end(report, due)
         held_back = fresh[self._max_ends :]
@@ -148,6 +152,30 @@ class Watchdog:
             report.held_back = len(held_back)
             names = ", ".join(due.name for due in held_back)
             self._alarm(report, f"{len(fresh)} are due and one look ends at most {self._max_ends}; left alone: {names}")
+
+    def _retry(self, due: set[InstanceKey]) -> None:
+        """Ask again, where the cloud answers, for ends that somebody wanted and that had no effect. Nothing else."""
+        session = self._session
+        for operation in session.ledger.open_operations():
+            health = session.store.health.get((operation.account, operation.region))
+            answers = health is not None and health.state == "ok" and health.error is None
+            wanted = operation.verb in ENDING_VERBS and operation.stage is Stage.RETRYING and operation.key not in due
+            if answers and wanted and session.actions.is_due(operation):
+                now = session.actions.advance(operation)
+                text = f"{operation.verb.value} {operation.name} asked for again: {now.detail or now.stage.value}"
+                key = operation.key
+                self._say(
+                    Line(
+                        session.clock.now(),
+                        "retry",
+                        text,
+                        operation.account,
+                        key.id if key else None,
+                        operation.name,
+                        operation.verb.value,
+                    )
+                )
+        session.drain()
 
     def _end(self, report: Report, due: Due) -> None:
         verb = Verb(due.action.value)

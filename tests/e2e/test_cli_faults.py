@@ -97,19 +97,34 @@ def test_lost_reply_makes_exactly_one(cli: Cli, fault: Callable[[str], None]) ->
     cli.ok("terminate", "once", "--yes")
 
 
-def test_no_effect_is_still_billing(cli: Cli, fault: Callable[[str], None]) -> None:
-    """The cloud says yes and does nothing: exit 6, and the line says that it bills."""
+def test_no_effect_is_still_billing_and_asked_again(cli: Cli, fault: Callable[[str], None]) -> None:
+    """The cloud says yes and does nothing: exit 6, and the line says that it bills. Who looks later sees it settled."""
     fault("no-effect")
     answer = cli("stop", "box", "--yes", "--timeout", "1s", "--json")
     assert answer.code == 6, answer
     assert (answer.doc["ok"], answer.doc["proved"]) == (True, False)
     assert "still billing" in answer.doc["detail"]
+    cli.ok("sandbox", "fault", "no-effect", "off")
+    deadline = time.monotonic() + 40
+    while cli.ok("ls")["instances"][0]["state"] != "stopped":
+        assert cli("watchdog", "--once", "--enforce").code == 0
+        assert time.monotonic() < deadline
+
+
+def test_sensor_broken_never_looks_idle(cli: Cli, fault: Callable[[str], None]) -> None:
+    """A daemon that cannot read its GPU says unknown, and unknown holds the host awake."""
+    fault("sensor-broken")
+    cli.ok("start", "box")
+    deadline = time.monotonic() + 30
+    while (body := cli.ok("show", "box"))["instance"]["idle_s"] is not None:
+        assert time.monotonic() < deadline, body
+    assert body["instance"]["idle_remaining_s"] is None
+    assert "gpu unknown" in body["instance"]["awake_because"]
+    assert "sensor-gpu" in {alarm["code"] for alarm in body["host"]["alarms"]}
 
 
 def test_ssh_cut(cli: Cli, fault: Callable[[str], None]) -> None:
     """No link: exit 1 for what needs one, and the guard is no longer called armed."""
-    if cli.ok("ls")["instances"][0]["state"] != "running":
-        cli.ok("start", "box")
     fault("ssh-cut")
     answer = cli("tunnel", "box", "-L", "8000", "--timeout", "2s")
     assert answer.code == 1, answer
@@ -125,15 +140,6 @@ def test_statusd_killed(cli: Cli, fault: Callable[[str], None]) -> None:
     assert body["host"]["problem"]
 
 
-def test_sensor_broken_never_looks_idle(cli: Cli, fault: Callable[[str], None]) -> None:
-    """Unknown is not idle: something is named that holds the host awake."""
-    cli.ok("push", "box")
-    fault("sensor-broken")
-    body = cli.ok("show", "box")["instance"]
-    assert not body["idle_s"]
-    assert body["awake_because"]
-
-
 def test_frozen_host(cli: Cli, fault: Callable[[str], None]) -> None:
     """`ls` comes back although the host does not answer."""
     fault("host-frozen")
@@ -147,3 +153,13 @@ def test_spot_notice(cli: Cli, fault: Callable[[str], None]) -> None:
     cli.ok("launch", "--type", "1x-t4", "--spot", "--name", "spotty", "--yes")
     fault("spot-notice")
     assert "notice" in cli("show", "spotty").out
+
+
+def test_end_that_cannot_be_asked_for(cli: Cli, fault: Callable[[str], None]) -> None:
+    """The cloud is out of reach: exit 5, it still bills, and the wish is kept in the ledger."""
+    fault("api-down")
+    answer = cli("terminate", "spotty", "--yes", "--timeout", "1s", "--json")
+    assert answer.code == 5, answer
+    assert (answer.doc["ok"], answer.doc["proved"]) == (False, False)
+    assert "still billing" in answer.doc["detail"]
+    assert cli("ls", "--json").doc["instances"]

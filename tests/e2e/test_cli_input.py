@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -97,6 +98,21 @@ def test_ambiguous_name_lists_candidates(twins: Cli) -> None:
     assert all(instance_id in answer.err for instance_id in ids)
     assert twins.ok("show", ids[0])["instance"]["id"] == ids[0]
     assert twins("stop", "sb-", "--yes").code == 3
+
+
+def test_adopt_takes_a_stranger_under_management(twins: Cli) -> None:
+    """Without our tags and our ledger it is nobody's; adopted, it is managed and has a lease and a hard deadline."""
+    stranger = next(twins.state.glob("sandbox/hosts/*/record.json"))
+    body = json.loads(stranger.read_text())
+    stranger.write_text(json.dumps({**body, "tags": {}, "token": "somebody-else"}))
+    for part in twins.state.glob("ledger.db*"):
+        part.unlink()
+    before = twins.ok("show", body["id"])["instance"]
+    assert (before["managed"], before["lease_deadline"]) == (False, None)
+    after = twins.ok("adopt", body["id"], "--lease", "2h")["instance"]
+    assert after["managed"]
+    assert 7100 < after["lease_remaining_s"] <= 7200
+    assert twins("adopt", body["id"], "--lease", "9d").code == 0, "managed already"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -189,6 +190,16 @@ def test_tunnel_in_the_foreground(cli: Cli, launched: dict[str, Any]) -> None:
     assert cli.ok("tunnel", "ls")["tunnels"] == []
 
 
+def test_busy_local_port_is_named(cli: Cli, launched: dict[str, Any]) -> None:
+    """A port that somebody else has is refused with its number, and nothing is left open."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        answer = cli("tunnel", "life", "-L", f"{port}:8000")
+    assert answer.code == 1
+    assert str(port) in answer.err
+    assert cli.ok("tunnel", "ls")["tunnels"] == []
+
+
 def test_tunnel_detached_and_closed(cli: Cli, launched: dict[str, Any]) -> None:
     """A supervisor holds it after the command has left; `tunnel close` ends it."""
     body = cli.ok("tunnel", "life", "-L", "8000", "--detach")
@@ -255,6 +266,7 @@ def test_events_and_costs_tell_the_life(cli: Cli, launched: dict[str, Any]) -> N
     assert [list(event) for event in events[:1]] == [["at", "kind", "text", "account", "id", "name", "actor"]]
     assert {"launch", "extend", "stop", "start", "terminate"} <= {event["kind"] for event in events}
     assert "cli" in {event["actor"] for event in events}
+    assert all(event["id"] in (None, launched["id"]) for event in cli.ok("events", "life")["events"])
     costs = cli.ok("costs")
     (mine,) = costs["instances"]
     assert (mine["id"], mine["name"]) == (launched["id"], "life")

@@ -422,7 +422,7 @@ def test_systemd_gets_a_unit_where_it_runs(hosts: Hosts, tmp_path: Path) -> None
     assert calls[:4] == ["daemon-reload", f"enable {name}", f"restart {name}", f"stop {name}"]
 
 
-@pytest.mark.skipif(not Path("/usr/bin/systemd-analyze").exists(), reason="needs systemd-analyze")
+@pytest.mark.needs("systemd-analyze")
 def test_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
     """systemd-analyze exits 0 on unknown keys, so it must say nothing at all."""
     from gpudash.hosts.push import UNIT

@@ -115,8 +115,8 @@ def test_interactive_shell_with_resize_and_interrupt(ssh: Ssh) -> None:
         shell.expect("30 101")
         shell.setwinsize(41, 132)
         eventually(lambda: _size_of(shell) == b"41 132", "the new size arrives")
-        shell.sendline("sleep 60")
-        shell.expect("sleep 60")
+        shell.sendline("""sh -c 'echo be""gun; exec sleep 60'""")
+        shell.expect("begun")  # the echo of the line has quotes in it; this is the program itself
         shell.sendintr()
         shell.sendline("echo status $?")
         shell.expect("status 130")

@@ -19,6 +19,7 @@ from gpudash.providers.base import Provider
 from gpudash.providers.sandbox import control
 from gpudash.providers.sandbox import record as records
 from gpudash.providers.sandbox.layout import HostDir
+from support.aws_cloud import aws_cloud
 from support.waiting import eventually
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -128,5 +129,5 @@ def sandbox_cloud(clock: Clock | None = None) -> Iterator[SandboxCloud]:
         control.reset()
 
 
-CLOUDS: dict[str, Callable[[], AbstractContextManager[Cloud]]] = {"sandbox": sandbox_cloud}
+CLOUDS: dict[str, Callable[[], AbstractContextManager[Cloud]]] = {"aws": aws_cloud, "sandbox": sandbox_cloud}
 """Every cloud that the contract tests run over."""

@@ -1,4 +1,4 @@
-"""A cloud in memory, for what no sandbox can be made to do on time: it keeps the provider contract and obeys a test's wishes."""
+"""A cloud in memory that keeps the provider contract, for what no sandbox can be made to do on time."""
 
 from __future__ import annotations
 
@@ -86,7 +86,9 @@ class Cloud:
 
     def turn(self, name: str, state: InstanceState, **more: Any) -> None:
         """Put an instance into a state."""
-        self.instances[f"i-{name}"] = replace(self.instances[f"i-{name}"], state=state, provider_state=state.value, **more)
+        self.instances[f"i-{name}"] = replace(
+            self.instances[f"i-{name}"], state=state, provider_state=state.value, **more
+        )
 
     def regions(self) -> tuple[str, ...]:
         return self.regions_
@@ -242,7 +244,9 @@ def settings(**defaults: Any) -> Config:
 def open_session(cloud: Cloud, clock: ManualClock, daemon: Daemon | None = None, **more: Any) -> Session:
     """A session over the cloud in memory and the real ledger of this test."""
     config = more.pop("config", settings())
-    session = Session.open(config, accounts=[CLOUD], clock=clock, providers={CLOUD: cloud}, **({"actor": "test"} | more))
+    session = Session.open(
+        config, accounts=[CLOUD], clock=clock, providers={CLOUD: cloud}, **({"actor": "test"} | more)
+    )
     hosts = HostsInMemory(daemon)
     session.desk.hosts = lambda: hosts  # type: ignore[assignment, return-value]
     session.desk.daemons = hosts  # type: ignore[assignment]

@@ -25,7 +25,8 @@ from gpudash.ui import launcher
 from gpudash.ui.app import GpudashApp
 
 def ready(self):
-    print("HEAVY", sorted(set(sys.modules) & set(sys.argv[1].split(","))), file=sys.__stderr__)
+    heavy = sorted(set(sys.modules) & set(sys.argv[1].split(",")))
+    print(f"HEAVY {heavy}", file=sys.__stderr__)  # one write: the screen is being written to the same terminal
     self.exit(0)
 
 GpudashApp.on_ready = ready

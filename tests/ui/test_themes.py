@@ -171,3 +171,13 @@ def test_no_hex_outside_themes() -> None:
             assert not shown.search(line) or "hint=" in line or path.name in ("tokens.py", "themes.py"), (
                 f"{path}: {line}"
             )
+
+
+def test_the_examples_in_the_documentation_are_good() -> None:
+    import re
+
+    page = (Path(__file__).parents[2] / "docs" / "themes.md").read_text()
+    examples = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        themes.parse(example, where="docs/themes.md")

@@ -116,6 +116,11 @@ def up(count: int = 6, clock_used: Clock | None = None) -> list[InstanceKey]:
     return [instance.key for instance in kept]
 
 
+def launch_unguarded(order: LaunchOrder, clock_used: Clock | None = None) -> InstanceKey:
+    """A host as somebody made it in the cloud's own console: no daemon is pushed to it, nothing ends it."""
+    return SandboxProvider(ACCOUNT, clock_used or clock(), sandbox()).launch(order)
+
+
 def down(patience_s: float = 15.0) -> list[InstanceKey]:
     """Stop every host and wait until none runs; disks are kept. Faults do not stand in the way.
 

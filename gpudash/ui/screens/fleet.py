@@ -281,15 +281,15 @@ class FleetScreen(Verbs):
         else:
             self.gpudash.say("All instances.", "muted")
 
-    def action_filter(self) -> None:
+    async def action_filter(self) -> None:
         from gpudash.ui.widgets.filter_bar import FilterBar
 
         for bar in self.query(FilterBar):
             bar.focus_input()
             return
         bar = FilterBar(self.view.filter.text, placeholder="words, column:value, price<3, ! negates")
-        self.mount(bar, before=self.table)
-        self.call_after_refresh(bar.focus_input)
+        await self.mount(bar, before=self.table)
+        self.set_focus(bar.input)
         self.call_after_refresh(self._show_count)
 
     def on_filter_bar_changed(self, event: object) -> None:

@@ -311,7 +311,7 @@ class LaunchScreen(ListScreen[Offer]):
         self.query_one("#order").display = False
         self.query_one("#summary", Lines).update_lines()
 
-    def action_filter(self) -> None:
+    async def action_filter(self) -> None:
         self.query_one(FilterBar).focus_input()
 
     def action_back(self) -> None:

@@ -145,13 +145,13 @@ class ListScreen(Living, Generic[R]):
 
     # -- filter -------------------------------------------------------------------------------------------------
 
-    def action_filter(self) -> None:
+    async def action_filter(self) -> None:
         for bar in self.query(FilterBar):
             bar.focus_input()
             return
         bar = FilterBar(self.view.filter.text, placeholder="words, column:value, ! negates")
-        self.mount(bar, before=self.table)
-        self.call_after_refresh(bar.focus_input)
+        await self.mount(bar, before=self.table)
+        self.set_focus(bar.input)
         self.call_after_refresh(self._count)
 
     def on_filter_bar_changed(self, event: FilterBar.Changed) -> None:

@@ -56,25 +56,25 @@ class FilterBar(Horizontal):
 
     def __init__(self, text: str = "", *, placeholder: str = "", id: str | None = None) -> None:
         super().__init__(id=id)
-        self._input = Input(text, placeholder=placeholder, select_on_focus=False)
-        self._input.cursor_blink = False
+        self.input = Input(text, placeholder=placeholder, select_on_focus=False)
+        self.input.cursor_blink = False
         self._side = _Side((), classes="count")
 
     def compose(self) -> ComposeResult:
         yield _Side((("/", "key"),), classes="lead")
-        yield self._input
+        yield self.input
         yield self._side
 
     @property
     def text(self) -> str:
-        return self._input.value
+        return self.input.value
 
     @text.setter
     def text(self, value: str) -> None:
-        self._input.value = value
+        self.input.value = value
 
     def focus_input(self) -> None:
-        self._input.focus()
+        self.input.focus()
 
     def show_count(self, shown: int, total: int, problem: str | None, note: str = "") -> None:
         """How many rows are left, or what of the filter was not understood."""

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 import hypothesis  # noqa: F401 - its plugin imports it last thing, and CPython 3.11.7 may fail on that after threads
 import pytest
+from support.memory_cloud import Cloud, open_session
 
 from gpudash.clock import ManualClock
 from gpudash.fleet.session import Session
-from support.memory_cloud import Cloud, open_session
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import pytest_asyncio
 from blockbuster import BlockBuster
+from support.memory_cloud import CAPABILITIES, CLOUD, REGION, Cloud, Daemon, HostsInMemory, hung, offer
 
 from gpudash.clock import SystemClock
 from gpudash.config import Account, Config
@@ -25,7 +26,6 @@ from gpudash.model.instance import InstanceState
 from gpudash.model.offer import OfferFilter
 from gpudash.model.operation import Stage
 from gpudash.model.policy import EndAction, Policy
-from support.memory_cloud import CAPABILITIES, CLOUD, REGION, Cloud, Daemon, HostsInMemory, hung, offer
 
 CLOCK = SystemClock()
 FAST = replace(CAPABILITIES, cadence_s=0.1)

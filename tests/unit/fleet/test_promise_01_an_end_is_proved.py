@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from support.memory_cloud import CADENCE_S, CAPABILITIES, Cloud, look, open_session
 
 from gpudash.clock import ManualClock
 from gpudash.errors import Refused, Unreachable
@@ -13,7 +14,6 @@ from gpudash.fleet.session import Session
 from gpudash.model.instance import Instance, InstanceState
 from gpudash.model.operation import Operation, Stage
 from gpudash.model.policy import EndAction
-from support.memory_cloud import CADENCE_S, CAPABILITIES, Cloud, look, open_session
 
 
 @pytest.fixture
@@ -54,7 +54,9 @@ def test_promise_01_two_lists_a_cycle_apart_prove_it(session: Session, worker: I
     assert worker.key not in session.store.records
 
 
-def test_promise_01_a_list_asked_before_the_request_does_not_count(session: Session, cloud: Cloud, worker: Instance) -> None:
+def test_promise_01_a_list_asked_before_the_request_does_not_count(
+    session: Session, cloud: Cloud, worker: Instance
+) -> None:
     """The answer to an older question may be older than the end."""
     cloud.hidden.add(worker.key.id)
     early = cloud.list_instances("here")

@@ -6,6 +6,7 @@ import threading
 from decimal import Decimal
 
 import pytest
+from support.memory_cloud import CADENCE_S, Cloud, look, offer, open_session, settings
 
 from gpudash.clock import ManualClock
 from gpudash.errors import Ambiguous, ExitCode, NoCapacity, Refused
@@ -16,7 +17,6 @@ from gpudash.model.instance import InstanceState
 from gpudash.model.offer import LaunchOrder
 from gpudash.model.operation import Operation, Stage
 from gpudash.model.policy import EndAction
-from support.memory_cloud import CADENCE_S, Cloud, look, offer, open_session, settings
 
 
 class Killed(BaseException):
@@ -65,7 +65,9 @@ def test_promise_02_a_lost_answer_is_found_by_its_token(session: Session, cloud:
     assert cloud.asked("launch") == 1
 
 
-def test_promise_02_what_an_sdk_lets_slip_counts_as_no_answer(session: Session, cloud: Cloud, order: LaunchOrder) -> None:
+def test_promise_02_what_an_sdk_lets_slip_counts_as_no_answer(
+    session: Session, cloud: Cloud, order: LaunchOrder
+) -> None:
     cloud.lost, cloud.lost_error = {"launch"}, RuntimeError("connection reset")
     assert session.actions.launch(order).stage is Stage.AMBIGUOUS
 
@@ -202,7 +204,9 @@ def test_promise_02_a_launch_waits_for_its_boot_and_its_ssh(session: Session, cl
     assert "refused" in operation.detail
 
 
-def test_promise_02_the_price_is_looked_up_again_when_it_is_old(session: Session, clock: ManualClock, cloud: Cloud) -> None:
+def test_promise_02_the_price_is_looked_up_again_when_it_is_old(
+    session: Session, clock: ManualClock, cloud: Cloud
+) -> None:
     order = session.actions.plan_launch(offer(clock))
     clock.advance(300)
     session.actions.launch(order)
@@ -216,3 +220,15 @@ def test_promise_02_the_price_cap_refuses_before_anything_is_written(cloud: Clou
                 session.actions.launch(session.actions.plan_launch(price))
         assert session.ledger.recent_operations() == []
         assert cloud.asked("launch") == 0
+
+
+def test_promise_02_a_cloud_that_doubled_a_launch_raises_an_alarm_once(
+    session: Session, cloud: Cloud, order: LaunchOrder
+) -> None:
+    session.actions.launch(order)
+    cloud.add("twin", launch_token=order.token)
+    look(session, 1)
+    look(session, CADENCE_S)
+    alarms = [event.text for event in session.ledger.events() if event.kind == "alarm"]
+    assert len(alarms) == 1
+    assert "i-twin" in alarms[0]

@@ -1,15 +1,15 @@
-"""Promise 3: an error, a partial page, a sudden empty answer delete nothing and trigger nothing; old values show their age."""
+"""Promise 3: an error, a partial page, a sudden empty answer delete nothing; old values stay, with their age."""
 
 from __future__ import annotations
 
 import pytest
+from support.memory_cloud import CADENCE_S, CLOUD, REGION, Cloud, look, open_session
 
 from gpudash.clock import ManualClock
 from gpudash.errors import AuthRefused, RateLimited, Unreachable
 from gpudash.fleet.session import Session
 from gpudash.model.instance import InstanceState
 from gpudash.model.policy import EndAction
-from support.memory_cloud import CADENCE_S, CLOUD, REGION, Cloud, look, open_session
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,9 @@ def names(session: Session) -> list[str]:
     return sorted(record.instance.name for record in session.store.records.values())
 
 
-@pytest.mark.parametrize("error", [Unreachable("refused"), AuthRefused("no key"), RateLimited("slow down"), OSError("?")])
+@pytest.mark.parametrize(
+    "error", [Unreachable("refused"), AuthRefused("no key"), RateLimited("slow down"), OSError("?")]
+)
 def test_promise_03_a_failed_listing_removes_nothing(session: Session, cloud: Cloud, error: Exception) -> None:
     cloud.errors["list"] = error
     for _ in range(5):

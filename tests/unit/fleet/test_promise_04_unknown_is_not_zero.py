@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from support.memory_cloud import Cloud, look
+
 from gpudash.fleet.session import Session
 from gpudash.model.instance import InstanceState
 from gpudash.model.money import Price
-from support.memory_cloud import Cloud, look
 
 
 def test_promise_04_a_total_with_an_unknown_price_says_so(session: Session, cloud: Cloud) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.memory_cloud import Cloud, Daemon, look, open_session
 
 from gpudash.clock import ManualClock
 from gpudash.errors import Refused, StatusdError, Unreachable
@@ -21,7 +22,6 @@ from gpudash.model.instance import Instance, InstanceKey
 from gpudash.model.operation import Operation, Stage
 from gpudash.model.policy import Policy
 from gpudash.model.tags import tagged_policy
-from support.memory_cloud import Cloud, Daemon, look, open_session
 
 HOUR = timedelta(hours=1)
 
@@ -60,7 +60,9 @@ def now_of(session: Session, operation: Operation) -> Operation:
     return found
 
 
-def test_promise_06_proved_is_the_hosts_own_answer(guarded: Session, worker: Instance, policy: Policy, daemon: Daemon) -> None:
+def test_promise_06_proved_is_the_hosts_own_answer(
+    guarded: Session, worker: Instance, policy: Policy, daemon: Daemon
+) -> None:
     until = policy.lease_deadline + HOUR  # type: ignore[operator]
     operation = guarded.actions.extend(worker.key, until)
     assert operation.stage is Stage.PROVED
@@ -87,7 +89,9 @@ def test_promise_06_the_same_deadline_twice_changes_nothing(guarded: Session, wo
     assert guarded.ledger.policies()[worker.key] == kept
 
 
-def test_promise_06_nothing_passes_the_hard_deadline(guarded: Session, worker: Instance, policy: Policy, daemon: Daemon) -> None:
+def test_promise_06_nothing_passes_the_hard_deadline(
+    guarded: Session, worker: Instance, policy: Policy, daemon: Daemon
+) -> None:
     with pytest.raises(Refused, match="hard deadline"):
         guarded.actions.extend(worker.key, policy.hard_deadline + timedelta(seconds=1))  # type: ignore[operator]
     assert guarded.ledger.recent_operations() == []
@@ -180,7 +184,9 @@ policies = st.builds(Policy, moments, moments, st.none(), revision=st.integers(1
 
 
 @given(policies, policies)
-def test_promise_06_a_push_never_takes_time_away_and_never_passes_a_hard_deadline(wanted: Policy, in_force: Policy) -> None:
+def test_promise_06_a_push_never_takes_time_away_and_never_passes_a_hard_deadline(
+    wanted: Policy, in_force: Policy
+) -> None:
     pushed = next_policy(wanted, in_force)
     hard = min((p.hard_deadline for p in (wanted, in_force) if p.hard_deadline), default=None)
     leases = [p.lease_deadline.replace(microsecond=0) for p in (wanted, in_force) if p.lease_deadline]

@@ -8,6 +8,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from support.memory_cloud import CADENCE_S, Cloud, Daemon, look, open_session
 
 from gpudash.clock import ManualClock
 from gpudash.errors import LinkDown, StatusdError
@@ -17,7 +18,6 @@ from gpudash.model.guard import GuardLevel
 from gpudash.model.instance import Instance, InstanceState
 from gpudash.model.operation import Stage
 from gpudash.model.policy import Policy
-from support.memory_cloud import CADENCE_S, Cloud, Daemon, look, open_session
 
 
 @pytest.fixture
@@ -64,7 +64,9 @@ def test_promise_07_an_old_answer_proves_nothing(guarded: Session, worker: Insta
     assert level(guarded, worker) is GuardLevel.DEGRADED
 
 
-def test_promise_07_other_limits_than_asked_for_are_no_proof(guarded: Session, worker: Instance, daemon: Daemon) -> None:
+def test_promise_07_other_limits_than_asked_for_are_no_proof(
+    guarded: Session, worker: Instance, daemon: Daemon
+) -> None:
     daemon.policy = replace(daemon.policy, lease_deadline=guarded.clock.now() + timedelta(hours=1))
     read(guarded, worker)
     assert level(guarded, worker) is GuardLevel.DEGRADED
@@ -107,7 +109,10 @@ def test_promise_07_a_start_is_not_done_before_the_guard_is_back(
     operation = guarded.actions.start(worker.key)
     look(guarded, CADENCE_S)
     operation = guarded.ledger.operation(operation.id)  # type: ignore[assignment]
-    assert (operation.stage, [step.name for step in operation.steps if step.state == "now"]) == (Stage.ACCEPTED, ["armed"])
+    assert (operation.stage, [step.name for step in operation.steps if step.state == "now"]) == (
+        Stage.ACCEPTED,
+        ["armed"],
+    )
     assert guarded.actions.advance(operation).stage is Stage.PROVED
     assert daemon.asked[-1] == "status"
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 
+from support.memory_cloud import CLOUD, Cloud, ledger_bytes, look, offer, open_session
+
 from gpudash import paths
 from gpudash.clock import ManualClock
 from gpudash.config import Account, Config
 from gpudash.fleet.guarding import config_of
 from gpudash.model.instance import SshAddress
-from support.memory_cloud import CLOUD, Cloud, ledger_bytes, look, offer, open_session
 
-SECRET = "sk-not-for-hosts"  # noqa: S105 - made up
+SECRET = "sk-not-for-hosts"
 
 
 def test_promise_09_the_hosts_configuration_holds_what_it_needs_and_no_credential(

@@ -1,4 +1,4 @@
-"""Promise 10, the part below the screen: read-only blocks everything, guards touch only what is ours, ids are exact."""
+"""Promise 10 below the screen: read-only blocks everything, guards touch only what is ours, ids are exact."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from support.memory_cloud import CAPABILITIES, CLOUD, Cloud, look, offer, open_session
 
 from gpudash.clock import ManualClock
 from gpudash.config import Account, Config
@@ -15,7 +16,6 @@ from gpudash.fleet.session import Session
 from gpudash.model.capability import Verb
 from gpudash.model.instance import InstanceKey, InstanceState
 from gpudash.model.policy import EndAction, Policy
-from support.memory_cloud import CAPABILITIES, CLOUD, Cloud, look, offer, open_session
 
 Try = Callable[[Session, InstanceKey], object]
 

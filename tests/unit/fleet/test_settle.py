@@ -1,4 +1,4 @@
-"""What a listing proves: whatever lists and failures come, no wrong end is ever proved and no launch given up wrongly."""
+"""Whatever lists and failures come, no wrong end is ever proved and no launch given up wrongly."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ looks = st.lists(
 
 
 @given(looks, st.sampled_from([Verb.STOP, Verb.TERMINATE, Verb.HIBERNATE]))
-def test_whatever_comes_a_living_instance_is_never_proved_ended(history: list[tuple[float, str, InstanceState]], verb: Verb) -> None:
+def test_whatever_comes_a_living_instance_is_never_proved_ended(
+    history: list[tuple[float, str, InstanceState]], verb: Verb
+) -> None:
     """Lists that fail, stop half-way, or leave it out once between two that show it: none of it is an end."""
     op, at, missed = operation(verb), NOON, False
     for seconds, kind, state in history:
@@ -129,6 +131,14 @@ def test_a_start_that_shows_no_effect_has_failed_after_a_minute() -> None:
     op = operation(Verb.START)
     assert settle(op, evidence(NOON + timedelta(seconds=59), stopped)) is op
     assert settle(op, evidence(NOON + timedelta(seconds=60), stopped)).stage is Stage.FAILED
+
+
+def test_a_start_without_an_answer_or_effect_is_asked_again_for_a_few_minutes() -> None:
+    stopped = replace(WORKER, state=InstanceState.STOPPED, provider_state="stopped")
+    op = operation(Verb.START, Stage.AMBIGUOUS)
+    assert settle(op, evidence(NOON + CYCLE, stopped)) is op
+    assert settle(op, evidence(NOON + 3 * CYCLE, stopped)).stage is Stage.RETRYING
+    assert settle(op, evidence(NOON + timedelta(minutes=5), stopped)).stage is Stage.FAILED
 
 
 def test_what_was_to_happen_on_a_host_that_ended_is_closed() -> None:

@@ -99,9 +99,35 @@ def test_waits_double_up_to_their_ceiling() -> None:
 # -- who lives --------------------------------------------------------------------------------------------------------
 
 
+def buried(liveness: Liveness) -> list[str]:
+    found: list[str] = []
+    liveness.bury(found.append)
+    return found
+
+
+def test_sessions_that_begin_while_others_bury_are_not_buried(tmp_path: Path) -> None:
+    """Between the making of a lock file and its locking it looks like a dead one's."""
+    gate, opened = threading.Event(), []
+    sexton = Liveness(tmp_path)
+
+    def dig() -> None:
+        while not gate.is_set():
+            buried(sexton)
+
+    digger = threading.Thread(target=dig)
+    digger.start()
+    for _ in range(200):
+        opened.append(Liveness(tmp_path))
+    gate.set()
+    digger.join()
+    assert all(sexton.is_alive(one.owner) for one in opened)
+    for one in [*opened, sexton]:
+        one.close()
+
+
 def test_a_session_that_lives_is_not_buried(tmp_path: Path) -> None:
     one, other = Liveness(tmp_path), Liveness(tmp_path)
-    assert other.bury() == []
+    assert buried(other) == []
     assert other.is_alive(one.owner)
     one.close()
     assert not other.is_alive(one.owner)
@@ -116,8 +142,8 @@ def test_a_session_that_was_killed_is_buried_once(tmp_path: Path) -> None:
     dead = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     one, other = Liveness(tmp_path), Liveness(tmp_path)
     assert not one.is_alive(dead.stdout.strip())
-    assert one.bury() == [dead.stdout.strip()]
-    assert other.bury() == []
+    assert buried(one) == [dead.stdout.strip()]
+    assert buried(other) == []
     one.close()
     other.close()
 

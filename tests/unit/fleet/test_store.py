@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from support.memory_cloud import status_body
 
 from gpudash.fleet.changes import ChangeSet
 from gpudash.fleet.store import FleetStore
@@ -16,7 +17,6 @@ from gpudash.model.listing import Listing
 from gpudash.model.operation import Operation, Stage
 from gpudash.model.policy import Policy
 from gpudash.model.tunnel import Tunnel, TunnelState
-from support.memory_cloud import status_body
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from paramiko.buffered_pipe import BufferedPipe
+from paramiko.channel import Channel
 
 from gpudash.errors import LinkDown
 from gpudash.hosts.auth import PassphraseWanted, load_key
+from gpudash.hosts.direct import GRANT_EVERY, Receipt, hand_over
 from gpudash.hosts.push import own_program, program
 from gpudash.hosts.sshcmd import ssh_argv
 from gpudash.model.instance import Instance, InstanceKey, InstanceState, SshAddress
-from tests.support.sshd import make_key
+from tests.support.sshd import make_key, until
 
 
 def box(**changes: object) -> Instance:
@@ -101,3 +107,67 @@ def test_build_is_the_hash_of_the_file() -> None:
     ours = own_program()
     assert ours.release == f"statusd-{ours.version}-{ours.sha256[:12]}.py"
     assert program(ours.source + b"\n").build != ours.build
+
+
+def test_paramiko_keeps_its_buffer_as_we_lean_on_it() -> None:
+    """`hosts.direct` extends the buffer of a channel from within; another paramiko may have built it anew."""
+    pipe = Channel(0).in_buffer
+    assert type(pipe) is BufferedPipe
+    assert {"_lock", "_cv", "_buffer", "_closed"} <= vars(pipe).keys()
+    assert not hasattr(BufferedPipe, "__slots__")
+
+
+def test_client_gets_at_once_what_it_can_take() -> None:
+    """A megabyte that the client took is granted by a receipt of that length; what came before comes first."""
+    pipe, ours, client = handed_over(b"early")
+    with ours, client:
+        assert pipe.read(99) == b"early"
+        granted = ask(pipe)
+        while granted.running():
+            pipe.feed(b"x" * 1000)
+            assert client.recv(1000) == b"x" * 1000
+        assert isinstance(granted.result(5), Receipt)
+        assert len(granted.result(5)) >= GRANT_EVERY
+
+
+def test_client_that_does_not_read_leaves_the_rest_to_the_reader() -> None:
+    """What its socket does not take is given to the reader, who may wait for it."""
+    pipe, ours, client = handed_over(b"early")
+    with ours, client:
+        assert pipe.read(99) == b"early"
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        rest = ask(pipe)
+        pipe.feed(b"x" * (GRANT_EVERY - 1))
+        taken = len(client.recv(1 << 20))
+        assert len(rest.result(5)) >= GRANT_EVERY - 1 - taken > 0
+        assert not isinstance(rest.result(5), Receipt)
+
+
+def test_client_that_is_gone_is_told_to_the_reader() -> None:
+    """Its error surfaces where it is handled, and not in the thread of the connection."""
+    pipe, ours, client = handed_over(b"early")
+    pipe.read(99)
+    rest = ask(pipe)
+    client.close()
+    ours.close()
+    pipe.feed(b"x")
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        rest.result(5)
+
+
+def handed_over(early: bytes) -> tuple[Any, socket.socket, socket.socket]:
+    """The pipe of a channel whose client is the other end of a socket pair; something came before."""
+    channel = Channel(0)
+    channel.in_buffer.feed(early)
+    ours, client = socket.socketpair()
+    hand_over(channel, ours)
+    return channel.in_buffer, ours, client
+
+
+def ask(pipe: Any) -> Future[bytes]:
+    """Read in a thread; when this returns the reader waits."""
+    pool = ThreadPoolExecutor(1)
+    asked = pool.submit(pipe.read, 1 << 20)
+    pool.shutdown(wait=False)
+    until(lambda: not pipe.is_behind)
+    return asked

@@ -1,0 +1,58 @@
+"""AWS EC2. `create` makes the adapter of one account; nothing here imports boto3 before a region is asked.
+
+| file | subject |
+|---|---|
+| clients | the one Session of an account, its clients, retry mode and time-outs |
+| errors | what each exception and error code of AWS means to us |
+| states, tags, parse | pure: a DescribeInstances record becomes an `Instance` |
+| facts, prices, surroundings | what instance types, disks and images are, and cost; cached with their age |
+| images, keys, network, roles, request, launch | from an order to RunInstances |
+| verbs | start, stop, hibernate, terminate, tags, and how a host ends itself |
+| leftovers, cleanup | what bills without an instance, and taking it away |
+| permissions, policies | which calls are allowed, and the least that is needed |
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpudash.model.capability import Capabilities
+
+if TYPE_CHECKING:
+    from gpudash.clock import Clock
+    from gpudash.config import Account
+    from gpudash.providers.aws.permissions import DoctorReport
+    from gpudash.providers.aws.provider import AwsProvider
+
+CAPABILITIES = Capabilities(
+    provider="aws",
+    can_stop=True,
+    can_hibernate=True,
+    has_spot=True,
+    has_tags=True,
+    has_idempotent_launch=True,
+    lists_terminated=True,
+    bills_stopped=True,
+    cadence_s=15.0,
+    tells_host_key=False,
+    why_not={},
+)
+"""Hibernation is a property of the instance type (no GPU type has it), so it is refused an instance at a time."""
+
+
+def create(account: Account, clock: Clock) -> AwsProvider:
+    """The adapter of one account. Credentials are looked for when the first region is asked, in its lane."""
+    from gpudash.providers.aws.provider import AwsProvider
+
+    return AwsProvider(account, clock)
+
+
+def doctor(account: Account, clock: Clock) -> DoctorReport:
+    """Which calls this account may make, and the least policies to paste."""
+    from gpudash.providers.aws.permissions import examine
+
+    provider = create(account, clock)
+    try:
+        return examine(provider)
+    finally:
+        provider.close()

@@ -1,0 +1,151 @@
+"""Takes away what an ended instance leaves: its children, in the order their dependencies allow, and only ours.
+
+Nothing waits here. What is still in use is reported and tried again at the next round; meanwhile it stands among the
+leftovers with its cost. What all instances of a region share goes only when none of them is left. Key pairs and the
+instance role stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gpudash.errors import GpudashError
+from gpudash.providers.aws import leftovers, tags
+from gpudash.providers.aws.errors import code_of, translated
+from gpudash.providers.aws.leftovers import Child
+
+ORDER = (
+    "spot-instances-request", "instance", "elastic-ip", "volume", "snapshot", "network-interface", "security-group",
+    "route-table", "subnet", "internet-gateway", "vpc",
+)  # fmt: skip
+_MINE = {"Name": f"tag:{tags.MANAGED}", "Values": ["true"]}
+
+
+@dataclass(frozen=True, slots=True)
+class CleanUp:
+    """What one round did."""
+
+    deleted: tuple[str, ...]
+    failed: tuple[tuple[str, str], ...]
+    """Id and reason of what stands in the way; tried again at the next round."""
+
+
+def clean_up(reader: Any, writer: Any, region: str, is_fresh: Callable[[str], bool]) -> CleanUp:
+    """One round in one region.
+
+    Args:
+        reader: a client for questions.
+        writer: a client for changes.
+        region: for the error texts.
+        is_fresh: an instance that EC2 may not show yet; its children are left alone.
+    """
+    with translated(f"look for what is left in {region}"):
+        doomed = [c for c in leftovers.orphaned(reader) if c.is_ours and c.kind in ORDER and not is_fresh(c.parent)]
+        doomed += _shared(reader)
+    done: list[str] = []
+    failed: list[tuple[str, str]] = []
+    for child in sorted(doomed, key=lambda c: ORDER.index(c.kind)):
+        try:
+            with translated(f"delete {child.kind} {child.id}", write=True):
+                _delete(reader, writer, child)
+            done.append(child.id)
+        except GpudashError as exc:
+            failed.append((child.id, exc.text))
+    return CleanUp(tuple(done), tuple(failed))
+
+
+def _delete(reader: Any, writer: Any, child: Child) -> None:
+    try:
+        _DELETERS[child.kind](reader, writer, child.id)
+    except Exception as exc:
+        code = code_of(exc)
+        if not (code.endswith((".NotFound", "NotFoundException")) or code == "InvalidInstanceID.NotFound"):
+            raise
+
+
+def _delete_address(reader: Any, writer: Any, identity: str) -> None:
+    for address in reader.describe_addresses(AllocationIds=[identity])["Addresses"]:
+        if address.get("AssociationId"):
+            writer.disassociate_address(AssociationId=address["AssociationId"])
+    writer.release_address(AllocationId=identity)
+
+
+def _delete_group(reader: Any, writer: Any, identity: str) -> None:
+    # moto and EC2 differ in what they refuse; a group in use is left alone at both.
+    if _interfaces(reader, "group-id", identity):
+        raise GpudashError(f"Security group {identity} is still in use.")
+    writer.delete_security_group(GroupId=identity)
+
+
+def _delete_route_table(reader: Any, writer: Any, identity: str) -> None:
+    for table in reader.describe_route_tables(RouteTableIds=[identity])["RouteTables"]:
+        for association in table.get("Associations") or []:
+            if not association.get("Main"):
+                writer.disassociate_route_table(AssociationId=association["RouteTableAssociationId"])
+    writer.delete_route_table(RouteTableId=identity)
+
+
+def _delete_subnet(reader: Any, writer: Any, identity: str) -> None:
+    if _interfaces(reader, "subnet-id", identity):
+        raise GpudashError(f"Subnet {identity} is still in use.")
+    writer.delete_subnet(SubnetId=identity)
+
+
+def _delete_gateway(reader: Any, writer: Any, identity: str) -> None:
+    for gateway in reader.describe_internet_gateways(InternetGatewayIds=[identity])["InternetGateways"]:
+        for attachment in gateway.get("Attachments") or []:
+            writer.detach_internet_gateway(InternetGatewayId=identity, VpcId=attachment["VpcId"])
+    writer.delete_internet_gateway(InternetGatewayId=identity)
+
+
+_DELETERS: Mapping[str, Callable[[Any, Any, str], object]] = {
+    "spot-instances-request": lambda _, w, i: w.cancel_spot_instance_requests(SpotInstanceRequestIds=[i]),
+    "instance": lambda _, w, i: w.terminate_instances(InstanceIds=[i]),
+    "elastic-ip": _delete_address,
+    "volume": lambda _, w, i: w.delete_volume(VolumeId=i),
+    "snapshot": lambda _, w, i: w.delete_snapshot(SnapshotId=i),
+    "network-interface": lambda _, w, i: w.delete_network_interface(NetworkInterfaceId=i),
+    "security-group": _delete_group,
+    "route-table": _delete_route_table,
+    "subnet": _delete_subnet,
+    "internet-gateway": _delete_gateway,
+    "vpc": lambda _, w, i: w.delete_vpc(VpcId=i),
+}
+
+
+def _shared(reader: Any) -> list[Child]:
+    """Our security groups and our network, once no instance of ours is left in the region."""
+    states = {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped", "shutting-down"]}
+    if reader.describe_instances(Filters=[_MINE, states])["Reservations"]:
+        return []
+    found: list[Child] = []
+    groups = reader.describe_security_groups(Filters=[_MINE, _shared_as("ssh")])["SecurityGroups"]
+    found += [Child("security-group", g["GroupId"], "", is_ours=True) for g in groups if _is_unused(reader, g)]
+    network = [_MINE, _shared_as("network")]
+    vpcs = reader.describe_vpcs(Filters=network)["Vpcs"]
+    if any(_interfaces(reader, "vpc-id", vpc["VpcId"]) for vpc in vpcs):
+        return found
+    found += [
+        Child("subnet", s["SubnetId"], "", is_ours=True) for s in reader.describe_subnets(Filters=network)["Subnets"]
+    ]
+    gateways = reader.describe_internet_gateways(Filters=network)["InternetGateways"]
+    found += [Child("internet-gateway", g["InternetGatewayId"], "", is_ours=True) for g in gateways]
+    found += [Child("vpc", vpc["VpcId"], "", is_ours=True) for vpc in vpcs]
+    return found
+
+
+def _is_unused(reader: Any, group: Mapping[str, Any]) -> bool:
+    return not _interfaces(reader, "group-id", group["GroupId"])
+
+
+def _shared_as(what: str) -> dict[str, Any]:
+    return {"Name": f"tag:{tags.SHARED}", "Values": [what]}
+
+
+def _interfaces(reader: Any, name: str, value: str) -> list[Any]:
+    found: list[Any] = reader.describe_network_interfaces(Filters=[{"Name": name, "Values": [value]}])[
+        "NetworkInterfaces"
+    ]
+    return found

@@ -1,0 +1,152 @@
+"""One launch: find out, prepare, ask. Only RunInstances itself can be ambiguous; what comes before leaves nothing.
+
+A second launch with the same token finds the first one by its tag before anything is sent (and EC2 itself answers a
+repeated client token with the same instance). Zones are tried one after another, and only after a definite no.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+from gpudash.errors import Ambiguous, AuthRefused, NoCapacity, ProviderError
+from gpudash.model.offer import LaunchOrder
+from gpudash.providers.aws import facts, images, keys, network, request, roles, tags
+from gpudash.providers.aws.clients import Clients
+from gpudash.providers.aws.errors import QUOTA_CODES, code_of, translated
+from gpudash.providers.aws.recent import Recent
+
+
+def launch(clients: Clients, recent: Recent, order: LaunchOrder, address_source: Callable[[], str]) -> str:
+    """Ask for one instance and return its id.
+
+    Raises:
+        Ambiguous: RunInstances got no answer.
+        NoCapacity: no zone has it, or the quota is reached.
+        Unsupported: the type cannot do what the policy asks.
+        ProviderError: any other definite no.
+    """
+    request.check_options(order)
+    reader, writer = clients.read("ec2", order.region), clients.write("ec2", order.region)
+    earlier = find_by_token(reader, order.token)
+    if earlier is not None:
+        return earlier
+    kind = type_facts(reader, order.instance_type)
+    request.check_hibernation(order, kind)
+    request.check_spot(order, kind)
+    image = images.choose_image(clients.read("ssm", order.region), reader, kind, order.options.get("ami"))
+    plan = request.plan(order, kind, image)
+    key_name = order.options.get("key_name")
+    if key_name is None:
+        key = keys.find_public_key(order.options.get("public_key"))
+        key_name = keys.ensure_key_pair(reader, writer, key)
+    places = _places(reader, writer, order)
+    group_ids = [order.options.get("security_group_id") or _group(reader, writer, order, places[0], address_source)]
+    profile = _profile(clients, order)
+    refusals: list[str] = []
+    for attempt, place in enumerate(places):
+        built = request.build(
+            plan,
+            client_token=_client_token(order.token, attempt),
+            subnet_id=place.id,
+            group_ids=group_ids,
+            key_name=key_name,
+            profile=profile,
+        )
+        try:
+            return _run(writer, recent, order, built, may_drop_profile="instance_profile" not in order.options)
+        except NoCapacity as exc:
+            refusals.append(f"{place.zone}: {exc.text}")
+            if code_of(exc.__cause__) in QUOTA_CODES:
+                raise
+            last = exc
+    raise NoCapacity(" ".join(refusals), hint=last.hint or "Try another region or type.") from last
+
+
+def type_facts(reader: Any, instance_type: str) -> facts.TypeFacts:
+    """The type as EC2 describes it in this region.
+
+    Raises:
+        NoCapacity: the region does not have it.
+    """
+    with translated(f"read type {instance_type}"):
+        found = facts.fetch(reader, [instance_type])
+    if instance_type not in found:
+        raise NoCapacity(f"This region has no type {instance_type}.", hint="`gpudash offers` lists what it has.")
+    return found[instance_type]
+
+
+def find_by_token(reader: Any, token: str) -> str | None:
+    """The instance that an earlier launch with this token made, unless it has ended."""
+    with translated("look for an earlier launch"):
+        pages = reader.get_paginator("describe_instances").paginate(
+            Filters=[{"Name": f"tag:{tags.LAUNCH_TOKEN}", "Values": [token]}]
+        )
+        found = [i for page in pages for r in page["Reservations"] for i in r["Instances"]]
+    alive = [i for i in found if (i.get("State") or {}).get("Name") not in ("terminated", "shutting-down")]
+    return str(alive[0]["InstanceId"]) if alive else None
+
+
+def _run(writer: Any, recent: Recent, order: LaunchOrder, built: dict[str, Any], *, may_drop_profile: bool) -> str:
+    try:
+        return _run_once(writer, recent, order, built)
+    except (AuthRefused, ProviderError) as exc:
+        # A profile that EC2 does not know yet, or a role that may not be handed over, must not prevent the launch:
+        # the box then ends itself by power-off, and the profile is attached when statusd is pushed.
+        is_profile = "IamInstanceProfile" in built and may_drop_profile
+        if not is_profile or not _speaks_of_profile(exc):
+            raise
+    without = {key: value for key, value in built.items() if key != "IamInstanceProfile"}
+    without["ClientToken"] = _client_token(built["ClientToken"], 100)
+    return _run_once(writer, recent, order, without)
+
+
+def _run_once(writer: Any, recent: Recent, order: LaunchOrder, built: dict[str, Any]) -> str:
+    try:
+        with translated(f"launch {order.instance_type}", write=True):
+            record = writer.run_instances(**built)["Instances"][0]
+    except Ambiguous:
+        recent.unanswered(order.region, order.token)
+        raise
+    recent.accepted(order.region, record)
+    return str(record["InstanceId"])
+
+
+def _speaks_of_profile(exc: ProviderError) -> bool:
+    code = code_of(exc.__cause__)
+    words = str(exc.__cause__).lower()
+    return (
+        code == "UnauthorizedOperation"
+        or (code.startswith("Invalid") and "instance profile" in words)
+        or ("iam:passrole" in words)
+    )
+
+
+def _places(reader: Any, writer: Any, order: LaunchOrder) -> list[network.Subnet]:
+    zone = order.options.get("availability_zone")
+    found = network.places(reader, order.instance_type, zone, order.options.get("subnet_id"))
+    if found:
+        return found
+    return [network.make_network(reader, writer, zone or min(network.offered_zones(reader, order.instance_type)))]
+
+
+def _group(
+    reader: Any, writer: Any, order: LaunchOrder, place: network.Subnet, address_source: Callable[[], str]
+) -> str:
+    source = network.ssh_source(order.options.get("ssh_cidr") or address_source())
+    return network.ensure_group(reader, writer, place.vpc_id, source)
+
+
+def _profile(clients: Clients, order: LaunchOrder) -> str | None:
+    named = order.options.get("instance_profile")
+    if named is not None:
+        return None if named == "none" else named
+    home = clients.home_region()
+    found = roles.ensure_profile(clients.quick("iam", home), clients.write("iam", home))
+    return None if found.is_new else found.name
+
+
+def _client_token(token: str, attempt: int) -> str:
+    whole = token if attempt == 0 else f"{token}.{attempt}"
+    return whole if len(whole) <= 64 and whole.isascii() else hashlib.sha256(whole.encode()).hexdigest()

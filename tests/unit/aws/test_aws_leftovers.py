@@ -1,0 +1,232 @@
+"""What bills without a running instance, and taking away what ended instances left."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from support import moto_server
+from support.aws_cloud import REGION, AwsCloud, linux_image, raw_client, remove_default_network, says
+from support.clouds import NOON, launched, reach
+
+from gpudash.clock import ManualClock
+from gpudash.errors import AuthRefused, Unreachable
+from gpudash.model.instance import InstanceKey, InstanceState
+from gpudash.providers.aws.cleanup import CleanUp
+
+
+def marked(kind: str, parent: str | None, **more: str) -> list[dict[str, Any]]:
+    marks = {"gpudash:managed": "true", **({"gpudash:parent": parent} if parent else {}), **more}
+    return [{"ResourceType": kind, "Tags": [{"Key": key, "Value": value} for key, value in marks.items()]}]
+
+
+def volume(parent: str | None = None, **more: Any) -> str:
+    given = {"AvailabilityZone": f"{REGION}a", "Size": 100, "VolumeType": "gp3", **more}
+    if parent:
+        given["TagSpecifications"] = marked("volume", parent)
+    return str(raw_client("ec2").create_volume(**given)["VolumeId"])
+
+
+def kinds(cloud: AwsCloud) -> dict[str, str]:
+    return {item.id: item.kind for item in cloud.provider.list_leftovers().items}
+
+
+def ended(cloud: AwsCloud) -> InstanceKey:
+    instance = launched(cloud)
+    cloud.provider.terminate(instance.key)
+    reach(cloud, instance.key, InstanceState.TERMINATED)
+    return instance.key
+
+
+def gone(cloud: AwsCloud) -> CleanUp:
+    return cloud.provider.clean_up(REGION)
+
+
+def test_free_volumes_and_idle_addresses_with_their_cost(cloud: AwsCloud) -> None:
+    """Also those that nobody of ours made."""
+    disk = volume()
+    address = raw_client("ec2").allocate_address(Domain="vpc")["AllocationId"]
+    found = {item.id: item for item in cloud.provider.list_leftovers().items}
+    assert {item.kind for item in found.values()} == {"volume", "address"}
+    assert found[disk].size_gb == 100
+    assert found[disk].price is not None
+    assert found[disk].price.usd_per_hour * 730 == pytest.approx(Decimal(8))
+    assert found[address].price is not None
+    assert found[address].price.usd_per_hour == Decimal("0.005")
+
+
+def test_what_a_running_instance_uses_is_no_leftover(cloud: AwsCloud) -> None:
+    """It stands in the instance's own row."""
+    launched(cloud)
+    assert kinds(cloud) == {}
+
+
+def test_child_without_a_parent_is_a_leftover(cloud: AwsCloud) -> None:
+    """Also where it costs nothing."""
+    key = ended(cloud)
+    group = raw_client("ec2").create_security_group(
+        GroupName="g", Description="d", TagSpecifications=marked("security-group", key.id)
+    )["GroupId"]
+    assert kinds(cloud) == {group: "security-group"}
+
+
+def test_leftovers_of_a_region_that_fails_are_not_none() -> None:
+    """The listing says that it is not whole, and of which region."""
+    with_two = account_with("us-east-1", "eu-west-1")
+    with with_two as cloud:
+        volume()
+        denied = says("UnauthorizedOperation", status=403)
+
+        def deny(model: Any, context: Any, **_: Any) -> Any:
+            return denied("", {}) if context["client_region"] == "eu-west-1" else None
+
+        cloud.provider.clients.read("ec2", "eu-west-1").meta.events.register_first(
+            "before-call.ec2.DescribeVolumes", deny
+        )
+        found = cloud.provider.list_leftovers()
+        assert (len(found.items), found.complete) == (1, False)
+        assert "eu-west-1" in str(found.problem)
+        with cloud.wire.broken(denied, "ec2:DescribeAddresses"), pytest.raises(AuthRefused):
+            cloud.provider.list_leftovers()
+
+
+def account_with(*regions: str) -> Any:
+    from support.aws_cloud import aws_cloud
+
+    return aws_cloud(ManualClock(NOON), regions=regions)
+
+
+def test_children_go_in_order_and_the_shared_group_with_the_last_instance(cloud: AwsCloud) -> None:
+    """Network made for the children included; nothing is left."""
+    key = ended(cloud)
+    ec2 = raw_client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16", TagSpecifications=marked("vpc", key.id))["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.0.0/24", TagSpecifications=marked("subnet", key.id))
+    gateway = ec2.create_internet_gateway(TagSpecifications=marked("internet-gateway", key.id))
+    gateway_id = gateway["InternetGateway"]["InternetGatewayId"]
+    ec2.attach_internet_gateway(InternetGatewayId=gateway_id, VpcId=vpc)
+    table = ec2.create_route_table(VpcId=vpc, TagSpecifications=marked("route-table", key.id))["RouteTable"]
+    ec2.associate_route_table(RouteTableId=table["RouteTableId"], SubnetId=subnet["Subnet"]["SubnetId"])
+    disk = volume(key.id)
+    address = ec2.allocate_address(Domain="vpc", TagSpecifications=marked("elastic-ip", key.id))["AllocationId"]
+    done = gone(cloud)
+    assert done.failed == ()
+    assert done.deleted[:2] == (address, disk)
+    assert done.deleted[-1] == vpc
+    assert {table["RouteTableId"], subnet["Subnet"]["SubnetId"], gateway_id} <= set(done.deleted)
+    assert kinds(cloud) == {}
+    assert not ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": ["gpudash-ssh"]}])[
+        "SecurityGroups"
+    ]
+    assert ec2.describe_key_pairs()["KeyPairs"], "the person's key stays"
+    assert gone(cloud) == CleanUp((), ())
+
+
+def test_children_of_a_living_parent_stay(cloud: AwsCloud) -> None:
+    """Running or stopped."""
+    instance = launched(cloud)
+    disk = volume(instance.key.id)
+    assert gone(cloud).deleted == ()
+    cloud.provider.stop(instance.key)
+    assert gone(cloud).deleted == ()
+    assert kinds(cloud)[disk] == "volume"
+
+
+def test_only_what_we_made_goes(cloud: AwsCloud) -> None:
+    """A parent tag alone may be somebody's own book-keeping."""
+    key = ended(cloud)
+    ec2 = raw_client("ec2")
+    theirs = volume()
+    ec2.create_tags(Resources=[theirs], Tags=[{"Key": "gpudash:parent", "Value": key.id}])
+    pooled = volume("pool-7")
+    untagged = volume()
+    assert set(gone(cloud).deleted) & {theirs, pooled, untagged} == set()
+    assert set(kinds(cloud)) == {theirs, pooled, untagged}
+
+
+def test_child_instances_end_with_their_parent(cloud: AwsCloud) -> None:
+    """They are the dearest of all children."""
+    parent = launched(cloud)
+    child = launched(cloud, options={"parent": parent.key.id})
+    cloud.provider.terminate(parent.key)
+    assert gone(cloud).deleted[0] == child.key.id
+    assert reach(cloud, child.key, InstanceState.TERMINATED).parent == parent.key.id
+
+
+def test_what_is_in_use_is_reported_and_tried_again(cloud: AwsCloud) -> None:
+    """It stands among the leftovers meanwhile."""
+    key = ended(cloud)
+    disk = volume(key.id)
+    with cloud.wire.broken(says("VolumeInUse", "vol is in use"), "ec2:DeleteVolume"):
+        first = gone(cloud)
+    assert [(what, "VolumeInUse" in why) for what, why in first.failed] == [(disk, True)]
+    assert kinds(cloud) == {disk: "volume"}
+    assert disk in gone(cloud).deleted
+
+
+def test_a_group_that_something_uses_waits(cloud: AwsCloud) -> None:
+    """moto would delete it from under an instance."""
+    key = ended(cloud)
+    ec2 = raw_client("ec2")
+    group = ec2.create_security_group(
+        GroupName="g", Description="d", TagSpecifications=marked("security-group", key.id)
+    )
+    user = ec2.run_instances(
+        ImageId=linux_image(), InstanceType="t3.micro", MinCount=1, MaxCount=1, SecurityGroupIds=[group["GroupId"]],
+        SubnetId=ec2.describe_subnets()["Subnets"][0]["SubnetId"],
+    )  # fmt: skip
+    assert user["Instances"]
+    assert [what for what, _ in gone(cloud).failed] == [group["GroupId"]]
+
+
+@pytest.mark.parametrize("code", ["InvalidVolume.NotFound", "InvalidSnapshot.NotFound"])
+def test_what_somebody_else_deleted_is_done(cloud: AwsCloud, code: str) -> None:
+    """Whoever sees it first; the second finds nothing."""
+    disk = volume(ended(cloud).id)
+    with cloud.wire.broken(says(code), "ec2:DeleteVolume"):
+        assert disk in gone(cloud).deleted
+
+
+def test_a_denied_look_deletes_nothing(cloud: AwsCloud) -> None:
+    """What cannot be seen is not gone."""
+    volume(ended(cloud).id)
+    with cloud.wire.broken(says("InternalError", status=500), "ec2:DescribeInstances"), pytest.raises(Unreachable):
+        gone(cloud)
+    assert cloud.wire.count("ec2:DeleteVolume") == 0
+
+
+def test_children_of_a_parent_that_ec2_does_not_show_yet_stay(cloud: AwsCloud) -> None:
+    """It was launched a moment ago."""
+    provider = cloud.again()
+    provider._recent.visible_after_s = 60
+    key = provider.launch(cloud.order())
+    volume(key.id)
+    with cloud.trouble("empty list"):
+        assert provider.clean_up(REGION).deleted == ()
+
+
+def test_our_own_network_goes_with_the_last_instance(cloud: AwsCloud) -> None:
+    """Not before."""
+    ec2 = raw_client("ec2")
+    remove_default_network(ec2)
+    first, second = launched(cloud), launched(cloud)
+    cloud.provider.terminate(first.key)
+    assert gone(cloud).deleted == ()
+    cloud.provider.terminate(second.key)
+    with moto_server.slow_transitions(0.1):
+        done = gone(cloud)
+    assert done.failed == ()
+    assert ec2.describe_vpcs()["Vpcs"] == []
+    assert ec2.describe_internet_gateways()["InternetGateways"] == []
+
+
+def test_a_spot_request_that_could_launch_anew_is_a_leftover(cloud: AwsCloud) -> None:
+    """An open persistent one without an instance."""
+    row = {"SpotInstanceRequestId": "sir-9", "Type": "persistent", "State": "open"}
+
+    def add(_: str, parsed: dict[str, Any]) -> None:
+        parsed["SpotInstanceRequests"] = [row, {**row, "SpotInstanceRequestId": "sir-8", "Type": "one-time"}]
+
+    with cloud.wire.broken(add, "ec2:DescribeSpotInstanceRequests", afterwards=True):
+        assert kinds(cloud) == {"sir-9": "spot request"}
