@@ -89,6 +89,11 @@ class Unsupported(Refused):
 class ProviderError(GpudashError):
     """A cloud answered with a definite no. The text carries the cloud's own words."""
 
+    code: str = ""
+    """The cloud's own stable word for it, where it has one; else the HTTP status as text."""
+    status: int | None = None
+    """HTTP status of the answer; None where there was none."""
+
 
 class NoCapacity(ProviderError):
     """The cloud has none of that type free there now; nothing was launched."""

@@ -95,7 +95,7 @@ def question(record: Record, action: EndAction, now: datetime) -> list[str]:
         words.printable(line)
         for line in (
             f"{action.value.capitalize()} {machine.name or machine.key.id}?",
-            f"  account  {machine.key.account} ({machine.provider}), {machine.key.region}",
+            f"  account  {machine.key.account} ({machine.provider}), {machine.region}",
             f"  instance {machine.key.id} · {kind} · ${words.price(machine.price)}/h · spent {spent}",
             f"  lost     {lost}",
             f"  bills on {stays}",

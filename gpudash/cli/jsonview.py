@@ -41,7 +41,7 @@ def instance(record: Record, now: datetime, cadence: timedelta) -> Json:
     return {
         "account": machine.key.account,
         "provider": machine.provider,
-        "region": machine.key.region,
+        "region": machine.region,
         "id": machine.key.id,
         "name": machine.name,
         "state": machine.state.value,

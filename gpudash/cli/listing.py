@@ -215,7 +215,7 @@ def details(record: Record, now: datetime) -> list[str]:
     ends = record.will_end(now)
     facts: list[tuple[str, str]] = [
         ("name", machine.name),
-        ("id", f"{machine.key} in {machine.key.region}"),
+        ("id", f"{machine.key} in {machine.region}"),
         ("state", f"{machine.state.value} ({machine.provider_state}), listed {words.age(record.listed_at, now)}"),
         ("type", f"{machine.instance_type or '?'} · {words.gpus(machine.gpu_count, machine.gpu, machine.vram_gb)}"),
         ("price", _priced(record)),

@@ -103,7 +103,7 @@ def intend(desk: Desk, order: LaunchOrder) -> Operation:
     text = f"asked for {order.instance_type} in {order.region}, named {order.name}"
     return desk.begin(
         Verb.LAUNCH,
-        (order.account, order.region),
+        (order.account, desk.accounts.capabilities(order.account).lane_of(order.region)),
         text,
         name=order.name,
         token=order.token,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gpudash.model.instance import EVERYWHERE
+
 
 class Verb(StrEnum):
     """Everything that changes the world. One of these stands in every intent."""
@@ -42,6 +44,12 @@ class Capabilities:
     """The host key's fingerprint comes from the cloud, so that first contact can be checked."""
     why_not: dict[Verb, str]
     """For each verb that is missing: why, and what to do instead."""
+    lists_everywhere: bool = False
+    """One answer covers all regions: there is one lane, `EVERYWHERE`, whatever regions offers and orders name."""
+
+    def lane_of(self, region: str) -> str:
+        """The region of the lane in which an instance launched there is listed."""
+        return EVERYWHERE if self.lists_everywhere else region
 
     def reason_against(self, verb: Verb) -> str | None:
         """Why this cloud cannot do that, or None where it can."""

@@ -9,6 +9,9 @@ from enum import StrEnum
 from gpudash.model.money import Price
 from gpudash.model.policy import Policy
 
+EVERYWHERE = "all"
+"""Region of every key at a cloud that lists all its regions in one answer; where a machine stands is its `place`."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class InstanceKey:
@@ -106,6 +109,8 @@ class Instance:
     """Our token, read back from a tag, name or label; proves which launch made it."""
     tag_policy: Policy | None = None
     """Lease and idle limits that the cloud's tags carry."""
+    place: str | None = None
+    """Region, data centre or country, at clouds whose keys have the region `EVERYWHERE`."""
     parent: str | None = None
     lost_on_terminate: str | None = None
     """What ends with it, in a few words for the dialog: ``32 GB disk``."""
@@ -115,3 +120,8 @@ class Instance:
     """What the cloud announced about it: a spot interruption, a maintenance."""
     raw: dict[str, object] = field(default_factory=dict, compare=False, hash=False, repr=False)
     """The cloud's record, for the details page; secrets removed."""
+
+    @property
+    def region(self) -> str:
+        """Where it stands, as people are told."""
+        return self.place or self.key.region

@@ -43,7 +43,11 @@ class Provider(Protocol):
     capabilities: Capabilities
 
     def regions(self) -> tuple[str, ...]:
-        """Regions that are polled, one lane each. Known from settings or cheaply; asks no region twice."""
+        """Regions that are polled, one lane each. Known from settings or cheaply; asks no region twice.
+
+        A cloud with one list for all regions (`capabilities.lists_everywhere`) answers ``(EVERYWHERE,)``; its keys and
+        listings have that region, its instances say in `place` where they stand, its offers and orders name regions.
+        """
         ...
 
     def list_instances(self, region: str) -> Listing[Instance]:

@@ -107,7 +107,7 @@ def account(record: Record, scene: Scene, width: int) -> Line:
 
 
 def region(record: Record, scene: Scene, width: int) -> Line:
-    return ((record.key.region, "muted"),)
+    return ((record.instance.region, "muted"),)
 
 
 def kind(record: Record, scene: Scene, width: int) -> Line:

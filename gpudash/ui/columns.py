@@ -176,7 +176,7 @@ FLEET: tuple[Column[Record], ...] = (
     Column("guard", "GUARD", 10, cells.guard, _guard, weight=1, screens=_WIDE, key="U"),
     Column("name", "NAME", 14, cells.name, lambda r: r.instance.name.casefold(), weight=1, grow=18, key="N"),
     Column("account", "ACCOUNT", 9, cells.account, lambda r: r.key.account, weight=5, grow=7, key="A"),
-    Column("region", "REGION", 14, cells.region, lambda r: r.key.region, weight=8, key="R", screens=(200, 10_000)),
+    Column("region", "REGION", 14, cells.region, lambda r: r.instance.region, weight=8, key="R", screens=(200, 10_000)),
     Column("type", "TYPE", 18, cells.kind, lambda r: r.instance.instance_type, weight=9, screens=(220, 10_000)),
     Column("gpu", "GPU", 11, cells.gpu, _gpu, weight=2, grow=9, key="G"),
     Column("util", "UTIL", 13, cells.util, _util, weight=4, grow=12, key="B", falling=True),
@@ -195,7 +195,7 @@ def needle(record: Record) -> str:
     instance = record.instance
     key = instance.key
     return (
-        f"{instance.name} {key.account} {key.region} {key.id} {instance.gpu} {instance.instance_type} "
+        f"{instance.name} {key.account} {instance.region} {key.id} {instance.gpu} {instance.instance_type} "
         f"{instance.state} {instance.provider}"
     ).lower()
 
@@ -208,7 +208,7 @@ FIELDS: Fields[Record] = Fields(
     words={
         "account": lambda r, _: r.key.account,
         "provider": lambda r, _: r.instance.provider,
-        "region": lambda r, _: r.key.region,
+        "region": lambda r, _: r.instance.region,
         "id": lambda r, _: r.key.id,
         "name": lambda r, _: r.instance.name,
         "state": lambda r, now: f"{r.instance.state.value} {plain(cells.state(r, Scene(now), 40))}",

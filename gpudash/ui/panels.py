@@ -54,7 +54,7 @@ def heading(record: Record, width: int) -> Line:
     """The rule above the details: which instance, where, and its machine."""
     instance = record.instance
     key = instance.key
-    where = f"{key.account} · {key.region} · {key.id}"
+    where = f"{key.account} · {instance.region} · {key.id}"
     title: list[Span] = [(fmt.clean(instance.name or key.id), "title")]
     for text, token in (
         (f"  {where}", "muted"),

@@ -236,13 +236,13 @@ def test_set_tags_is_read_back_as_policy(cloud: Cloud) -> None:
 
 def test_offers_fit_what_was_wanted(cloud: Cloud) -> None:
     """Filters hold for every offer, prices are exact, and what is offered can be launched."""
-    wanted = OfferFilter(min_vram_gb=80, max_price=Decimal(4), region=cloud.region)
+    wanted = OfferFilter(min_vram_gb=80, max_price=Decimal(4), region=cloud.order().region)
     offers = cloud.provider.list_offers(wanted).items
     assert offers
     assert all(wanted.accepts(offer) for offer in offers)
     may_be_free = (item for item in offers if item.available is not False)
     offer = min(may_be_free, key=lambda item: item.price.usd_per_hour)  # type: ignore[union-attr]
-    instance = launched(cloud, instance_type=offer.instance_type, spot=offer.spot, offer=offer)
+    instance = launched(cloud, instance_type=offer.instance_type, spot=offer.spot, offer=offer, region=offer.region)
     assert instance.price == offer.price
     assert (instance.gpu, instance.gpu_count, instance.vram_gb) == (offer.gpu, offer.gpu_count, offer.vram_gb)
     assert instance.spot is offer.spot

@@ -130,7 +130,7 @@ def one_lines(record: Record, action: EndAction) -> list[Line]:
     spent = fmt.money(record.accrued(record.status_at or record.listed_at))
     lines: list[Line] = [
         (
-            (f"{key.account} · {key.region} · {key.id}", "text"),
+            (f"{key.account} · {instance.region} · {key.id}", "text"),
             (f"   {cells.gpu_name(record)}", "text"),
         ),
         ((f"{_price(record)}", "value"), (f"   spent {spent}", "muted")),

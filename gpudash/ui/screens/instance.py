@@ -81,7 +81,8 @@ class InstanceScreen(Verbs):
     def _left(self) -> Line:
         record = self._record or self._last
         name = record.instance.name if record else self.key.id
-        return ((name or self.key.id, "title"), (f"  {self.key.account} · {self.key.region} · {self.key.id}", "muted"))
+        region = record.instance.region if record else self.key.region
+        return ((name or self.key.id, "title"), (f"  {self.key.account} · {region} · {self.key.id}", "muted"))
 
     def _right(self, scene: Scene) -> Line:
         record = self._record
