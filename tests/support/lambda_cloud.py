@@ -25,7 +25,8 @@ from gpudash.model.offer import LaunchOrder
 from gpudash.model.policy import Policy
 from gpudash.providers.http import Timeouts
 from gpudash.providers.lambda_cloud.provider import LambdaProvider
-from support.http_cloud import Fault, HttpCloud, Reply, Request, route
+from support.fault_words import Words
+from support.http_cloud import Fault, HttpCloud, Reply, Request, page, route
 
 KEY = "test-key-of-the-lambda-account"
 """What the fake takes for its account's key."""
@@ -414,3 +415,62 @@ def prepare() -> None:
         blob = base64.b64encode(b"\x00\x00\x00\x0bssh-ed25519\x00\x00\x00 " + bytes(range(32))).decode()
         (ssh / "id_ed25519.pub").write_text(f"ssh-ed25519 {blob} somebody@example\n")
         (ssh / "id_ed25519").write_text("the private half is never read\n")
+
+
+def _newer(body: Any) -> Any:
+    for record in body["data"]:
+        record |= {"status": "hovering", "workspace_id": "1", "gpu_health": {"xid": []}}
+    return {**body, "meta": {"page": 1}}
+
+
+def _sparse(body: Any) -> Any:
+    optional = ("name", "ip", "private_ip", "hostname", "jupyter_token", "jupyter_url", "file_system_mounts", "tags",
+                "firewall_rulesets", "is_reserved", "actions")  # fmt: skip
+    for record in body["data"]:
+        for name in optional:
+            record.pop(name, None)
+    return body
+
+
+def _garbled(body: Any) -> Any:
+    return {"data": [*body["data"], {"status": "active"}]}
+
+
+def _refusal(status: int) -> Reply:
+    codes = {
+        401: "global/invalid-api-key", 403: "global/forbidden", 404: "global/object-does-not-exist",
+        409: "global/conflict", 500: "global/internal-error",
+    }  # fmt: skip
+    return error(status, codes.get(status, "global/some-new-code"), "As the test wants it.")
+
+
+LAMBDA_WORDS = Words(
+    key=KEY,
+    calls={
+        "list": ("GET", "/instances$"),
+        "launch": ("POST", "/instance-operations/launch$"),
+        "end": ("POST", "/instance-operations/terminate$"),
+    },
+    refusal=_refusal,
+    refused_keys={
+        "missing": error(401, "global/invalid-api-key", "API key was missing."),
+        "account inactive": error(403, "global/account-inactive", "Your account is inactive."),
+        "a web page with 403": page(403),
+        "repeated in the answer": error(401, "global/invalid-api-key", f"{KEY} is not valid."),
+    },
+    no_capacity={
+        "insufficient-capacity": no_capacity(),
+        "quota-exceeded": error(400, "global/quota-exceeded", "Quota exceeded."),
+        "Region does not exist": error(400, "global/invalid-parameters", "Region us-west-1 does not exist"),
+    },
+    empty=Reply(200, {"data": []}),
+    newer=_newer,
+    sparse=_sparse,
+    garbled=_garbled,
+    own={
+        "no billing address": ("launch", Fault("x", error(403, "global/invalid-address", "Your billing address."))),
+        "400 global/unknown": ("end", Fault("x", error(400, "global/unknown", "Something went wrong."))),
+        "yes without an id": ("launch", Fault("x", Reply(200, {"data": {}}), takes_effect=True)),
+    },
+)
+"""How Lambda says things."""
