@@ -20,6 +20,7 @@ from gpudash.providers.sandbox import control
 from gpudash.providers.sandbox import record as records
 from gpudash.providers.sandbox.layout import HostDir
 from support.aws_cloud import aws_cloud
+from support.lambda_cloud import lambda_cloud
 from support.waiting import eventually
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -129,5 +130,9 @@ def sandbox_cloud(clock: Clock | None = None) -> Iterator[SandboxCloud]:
         control.reset()
 
 
-CLOUDS: dict[str, Callable[[], AbstractContextManager[Cloud]]] = {"aws": aws_cloud, "sandbox": sandbox_cloud}
+CLOUDS: dict[str, Callable[[], AbstractContextManager[Cloud]]] = {
+    "aws": aws_cloud,
+    "lambda": lambda_cloud,
+    "sandbox": sandbox_cloud,
+}
 """Every cloud that the contract tests run over."""

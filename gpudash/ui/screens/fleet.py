@@ -374,9 +374,9 @@ class FleetScreen(Verbs):
         self.app.push_screen(EventsScreen())
 
     def action_costs(self) -> None:
-        from gpudash.ui.screens.costs import CostsScreen
+        from gpudash.ui.screens.costs import CostsByInstance
 
-        self.app.push_screen(CostsScreen())
+        self.app.push_screen(CostsByInstance())
 
     def action_leftovers(self) -> None:
         from gpudash.ui.screens.leftovers import LeftoversScreen

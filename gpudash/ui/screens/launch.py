@@ -269,7 +269,7 @@ class LaunchScreen(ListScreen[Offer]):
         else:
             self.app.pop_screen()
 
-    def on_line_table_opened(self) -> None:
+    def opened(self) -> None:
         self.action_order()
 
     def on_line_table_highlighted(self) -> None:

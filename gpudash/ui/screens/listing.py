@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Generic, TypeVar
 
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 
 from gpudash.ui.actions import BY_ID, Action, bindings
 from gpudash.ui.columns import Column
@@ -59,7 +59,10 @@ def key_action(key: Key) -> Action:
 class ListScreen(Living, Generic[R]):
     """Rows of one kind, asked for when the screen opens and with Ctrl+R."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings("list")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *bindings("list"),
+        Binding("enter", "open", "open", id="list.open", show=False),
+    ]
     title_text: ClassVar[str] = ""
     columns: ClassVar[Sequence[Column[Any]]] = ()
     own_keys: ClassVar[Sequence[Key]] = ()
@@ -142,6 +145,16 @@ class ListScreen(Living, Generic[R]):
         again = self.view.sort_id == column.id
         self.view.sort_by(column.id, column.sort, reverse=not self.view.reverse if again else column.falling)
         self.rebuild()
+
+    def action_open(self) -> None:
+        """Enter on a row."""
+        self.opened()
+
+    def on_line_table_opened(self) -> None:
+        self.opened()
+
+    def opened(self) -> None:
+        """A row was opened by Enter or a double click; what that does is the subclass's to say."""
 
     # -- filter -------------------------------------------------------------------------------------------------
 
