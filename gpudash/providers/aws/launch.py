@@ -12,10 +12,11 @@ from typing import Any
 
 from gpudash.errors import Ambiguous, AuthRefused, NoCapacity, ProviderError
 from gpudash.model.offer import LaunchOrder
+from gpudash.providers import sshkeys
 from gpudash.providers.aws import facts, images, keys, network, request, roles, tags
 from gpudash.providers.aws.clients import Clients
 from gpudash.providers.aws.errors import QUOTA_CODES, code_of, translated
-from gpudash.providers.aws.recent import Recent
+from gpudash.providers.recent import Recent
 
 
 def launch(clients: Clients, recent: Recent, order: LaunchOrder, address_source: Callable[[], str]) -> str:
@@ -39,7 +40,7 @@ def launch(clients: Clients, recent: Recent, order: LaunchOrder, address_source:
     plan = request.plan(order, kind, image)
     key_name = order.options.get("key_name")
     if key_name is None:
-        key = keys.find_public_key(order.options.get("public_key"))
+        key = sshkeys.find_public_key(order.options.get("public_key"))
         key_name = keys.ensure_key_pair(reader, writer, key)
     places = _places(reader, writer, order)
     group_ids = [order.options.get("security_group_id") or _group(reader, writer, order, places[0], address_source)]
@@ -109,7 +110,7 @@ def _run_once(writer: Any, recent: Recent, order: LaunchOrder, built: dict[str, 
     except Ambiguous:
         recent.unanswered(order.region, order.token)
         raise
-    recent.accepted(order.region, record)
+    recent.accepted(order.region, str(record["InstanceId"]), record)
     return str(record["InstanceId"])
 
 

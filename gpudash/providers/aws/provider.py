@@ -24,11 +24,11 @@ from gpudash.providers.aws.launch import launch
 from gpudash.providers.aws.offers import region_offers
 from gpudash.providers.aws.parallel import side_by_side
 from gpudash.providers.aws.parse import parse_instance
-from gpudash.providers.aws.recent import Recent
 from gpudash.providers.aws.regions import Regions
 from gpudash.providers.aws.surroundings import Surroundings
 from gpudash.providers.aws.verbs import Verbs
 from gpudash.providers.base import Leftover
+from gpudash.providers.recent import Recent
 
 if TYPE_CHECKING:
     from gpudash.config import Account

@@ -16,7 +16,8 @@ from typing import Any
 
 from gpudash.clock import Clock, iso, parse_iso
 from gpudash.errors import GpudashError
-from gpudash.providers.aws import facts, keys
+from gpudash.providers import sshkeys
+from gpudash.providers.aws import facts
 from gpudash.providers.aws.clients import Clients
 from gpudash.providers.aws.errors import code_of, translated
 from gpudash.providers.aws.facts import TypeFacts
@@ -66,7 +67,7 @@ class Surroundings:
     def known(self, region: str) -> Known:
         """What a parse needs, as it stands."""
         if self._identity_files is None:
-            self._identity_files = keys.identity_files()
+            self._identity_files = sshkeys.identity_files()
         prices = self.prices
         return Known(
             types={**facts.shipped(), **self._types},

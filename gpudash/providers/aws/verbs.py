@@ -17,7 +17,7 @@ from gpudash.providers.aws.clients import Clients
 from gpudash.providers.aws.errors import code_of, translated
 from gpudash.providers.aws.parse import first_launch
 from gpudash.providers.aws.policies import ROLE
-from gpudash.providers.aws.recent import Recent
+from gpudash.providers.recent import Recent
 
 POWER_OFF = ["sudo", "-n", "shutdown", "-h", "now"]
 """Not ``halt``: that only idles the processor, and the instance goes on billing."""

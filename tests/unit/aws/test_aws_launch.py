@@ -35,7 +35,7 @@ from gpudash.errors import (
     UsageError,
 )
 from gpudash.model.policy import EndAction, Policy
-from gpudash.providers.aws import keys
+from gpudash.providers import sshkeys
 from gpudash.providers.aws.policies import ROLE, instance_policy
 
 LEASED = Policy(lease_deadline=datetime(2026, 3, 1, 16, tzinfo=UTC), idle_timeout=timedelta(minutes=30))
@@ -60,7 +60,7 @@ def test_gpu_launch_by_defaults_alone(cloud: AwsCloud) -> None:
     """Image with drivers, the person's key, the default network, SSH from here only, a disk that goes with it."""
     instance = launched(cloud, instance_type="g5.xlarge", policy=LEASED, options={"public_ip": "true"})
     record = described(instance.key.id)
-    key = keys.parse_public_key(PUBLIC_KEY, "x")
+    key = sshkeys.parse_public_key(PUBLIC_KEY, "x")
     assert key is not None
     assert record["KeyName"] == key.name
     group = raw_client("ec2").describe_security_groups(
@@ -324,15 +324,15 @@ def test_without_any_key_it_says_how_to_make_one(cloud: AwsCloud) -> None:
         path.unlink()
     with pytest.raises(UsageError, match="ssh-keygen"):
         cloud.provider.launch(cloud.order())
-    made = keys.make_key(Path.home() / ".ssh" / "id_ed25519")
+    made = sshkeys.make_key(Path.home() / ".ssh" / "id_ed25519")
     cloud.provider.launch(cloud.order())
     assert sent(cloud)["KeyName"] == made.name
 
 
 def test_a_key_pair_of_our_name_with_another_key_is_a_mismatch(cloud: AwsCloud) -> None:
     """Launching with it would lock the person out."""
-    ours = keys.find_public_key()
-    other = keys.make_key(Path.home() / "other")
+    ours = sshkeys.find_public_key()
+    other = sshkeys.make_key(Path.home() / "other")
     raw_client("ec2").import_key_pair(KeyName=ours.name, PublicKeyMaterial=other.text.encode())
     with pytest.raises(ProviderError, match="holds another key"):
         cloud.provider.launch(cloud.order())
@@ -392,12 +392,12 @@ def test_after_a_lost_answer_absence_proves_nothing_yet(cloud: AwsCloud) -> None
 
 def test_agent_keys_come_first(cloud: AwsCloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What the agent holds can be used without a pass phrase."""
-    other = keys.make_key(tmp_path / "held")
+    other = sshkeys.make_key(tmp_path / "held")
     (tmp_path / "ssh-add").write_text(f"#!/bin/sh\necho '{other.kind} {other.blob} held'\n")
     (tmp_path / "ssh-add").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("SSH_AUTH_SOCK", "/nowhere")
-    assert keys.find_public_key().blob == other.blob
+    assert sshkeys.find_public_key().blob == other.blob
 
 
 def test_user_data_and_shutdown_arrive(cloud: AwsCloud) -> None:

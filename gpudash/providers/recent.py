@@ -1,6 +1,6 @@
-"""What this process has just asked EC2 to launch. EC2 shows a new instance up to a minute late.
+"""What this process has just asked a cloud to launch. Clouds show a new instance up to a minute late.
 
-So a fresh instance is kept in listings until EC2 lists it, an unknown id that is fresh does not count as gone, and
+So a fresh instance is kept in listings until the cloud lists it, an unknown id that is fresh does not count as gone, and
 after a lost answer a listing without the token proves nothing yet.
 """
 
@@ -32,10 +32,10 @@ class Recent:
         self._fresh: dict[str, Fresh] = {}
         self._unanswered: dict[str, tuple[str, float]] = {}
 
-    def accepted(self, region: str, record: Mapping[str, Any]) -> None:
-        """EC2 answered with this record."""
+    def accepted(self, region: str, instance_id: str, record: Mapping[str, Any]) -> None:
+        """The cloud answered with this id; the record stands for the instance until it is listed."""
         with self._lock:
-            self._fresh[str(record["InstanceId"])] = Fresh(region, record, self._clock.monotonic())
+            self._fresh[instance_id] = Fresh(region, record, self._clock.monotonic())
 
     def unanswered(self, region: str, token: str) -> None:
         """The request left and no answer came."""
@@ -43,7 +43,7 @@ class Recent:
             self._unanswered[token] = (region, self._clock.monotonic())
 
     def is_fresh(self, instance_id: str) -> bool:
-        """EC2 may not know it everywhere yet."""
+        """The cloud may not know it everywhere yet."""
         with self._lock:
             fresh = self._fresh.get(instance_id)
             return fresh is not None and self._is_young(fresh.at)
