@@ -51,6 +51,8 @@ TICK_S = 1.0
 SYNC_S = 2.0
 """How often the ledger is looked at for what other processes did."""
 SPENT_S = 10.0
+PRUNE_FIRST_S, PRUNE_S = 300.0, 6 * 3600.0
+"""When the ledger lets go of what is old: well after the start, and a few times a day."""
 ERROR_FIRST_S, ERROR_MOST_S = 2.0, 120.0
 """Waits between questions to a cloud that fails; never shorter than its cadence."""
 OFFERS_S = 30.0
@@ -83,6 +85,7 @@ class Fleet:
         self._all = [self._tasks.create_task(self._watch_account(account)) for account in self.session.accounts]
         for every_s, work in ((STEP_S, self._step), (TICK_S, self._tick), (SYNC_S, self._sync), (SPENT_S, self._spent)):
             self._all.append(self._tasks.create_task(_again_and_again(every_s, work)))
+        self._all.append(self._tasks.create_task(_again_and_again(PRUNE_S, self._prune, first_s=PRUNE_FIRST_S)))
         return self
 
     async def __aexit__(
@@ -367,6 +370,9 @@ class Fleet:
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
         self.store.apply_spent(await self._ledger.call(self.session.ledger.spent, midnight, now), now)
 
+    async def _prune(self) -> None:
+        await self._ledger.call(self.session.prune)
+
     async def _show_tunnels(self) -> None:
         lane = self._lanes["local", "tunnels"]
         if not lane.busy:
@@ -426,7 +432,8 @@ class Fleet:
         await _all_done(flights, QUIT_S)
 
 
-async def _again_and_again(every_s: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def _again_and_again(every_s: float, work: Callable[[], Coroutine[Any, Any, None]], first_s: float = 0.0) -> None:
+    await asyncio.sleep(first_s)
     while True:
         try:
             await work()

@@ -276,6 +276,10 @@ class Session:
         now = self.clock.now()
         self.store.apply_spent(self.ledger.spent(now.replace(hour=0, minute=0, second=0, microsecond=0), now), now)
 
+    def prune(self) -> int:
+        """Let go of what is old in the ledger; how many rows. A sandbox's clock decides over its own rows only."""
+        return self.ledger.prune(self.accounts if isinstance(self.clock, ScaledClock) else None)
+
     # -- hosts ----------------------------------------------------------------------------------------------------
 
     def read_hosts(

@@ -7,12 +7,12 @@ module.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 from gpudash.clock import Clock
-from gpudash.ledger import events, money, operations, reports, snapshots, wants
+from gpudash.ledger import events, money, operations, pruning, reports, snapshots, wants
 from gpudash.ledger.database import Database
 from gpudash.ledger.reports import CostBy, CostLine
 from gpudash.ledger.schema import TABLES
@@ -161,6 +161,10 @@ class Ledger:
     def wanted_tunnels(self) -> list[WantedTunnel]:
         """Forwards that should be up."""
         return wants.wanted_tunnels(self._db)
+
+    def prune(self, accounts: Collection[str] | None = None) -> int:
+        """Let go of old diary lines and settled intents by the rule of `ledger.pruning`; money is never touched."""
+        return pruning.prune(self._db, accounts)
 
     def forget_account(self, account: str) -> None:
         """Remove everything of one account, history and money included (a sandbox that was reset)."""

@@ -17,7 +17,9 @@ from datetime import tzinfo
 from importlib import import_module
 from typing import Any, ClassVar, NamedTuple, cast
 
+from rich.console import RenderableType
 from textual import events
+from textual._compositor import CompositorUpdate
 from textual.app import App
 from textual.binding import BindingType
 from textual.dom import DOMNode
@@ -28,6 +30,7 @@ from gpudash.errors import ConfigError, GpudashError
 from gpudash.fleet.changes import ChangeSet
 from gpudash.ui import actions, themes
 from gpudash.ui.announce import Announcer
+from gpudash.ui.delta import Ready, Shown
 from gpudash.ui.port import FleetPort
 from gpudash.ui.scene import Scene
 from gpudash.ui.screens.base import Living
@@ -90,6 +93,7 @@ class GpudashApp(App[int], inherit_bindings=False):
         self.fleet = fleet
         self.options = options or Options()
         self.announcer = Announcer(self)
+        self.shown = Shown()
         self.crash: BaseException | None = None
         """What ended the app against its will."""
         self.scene = self._scene_now()
@@ -259,8 +263,22 @@ class GpudashApp(App[int], inherit_bindings=False):
         else:
             self.say(f"Theme {name}, kept in {path}.", "muted")
 
+    def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
+        """Where Textual writes a frame: only what differs from the one before."""
+        if isinstance(renderable, CompositorUpdate) and not self._batch_count and not self.is_headless:
+            text = self.shown.bytes_for(renderable, self.console._color_system)
+            cursor = self.screen.outer_size.clamp_offset(self.cursor_position)
+            if text is None:
+                self.shown.forget()
+            elif text or cursor != self._previous_cursor_position:
+                renderable = Ready(text)
+            else:
+                renderable = None
+        super()._display(screen, renderable)
+
     def repaint_all(self) -> None:
         """Every line anew: a terminal that was away shows nothing of what did not change."""
+        self.shown.forget()
         for widget in self.screen.walk_children(Painted):
             widget.repaint()
         self.refresh(layout=True)
@@ -268,6 +286,7 @@ class GpudashApp(App[int], inherit_bindings=False):
     def on_resize(self, event: events.Resize) -> None:
         from gpudash.ui.screens.toosmall import TooSmall
 
+        self.shown.forget()
         fits = event.size.width >= LEAST_SIZE[0] and event.size.height >= LEAST_SIZE[1]
         if not fits and not isinstance(self.screen, TooSmall):
             self.push_screen(TooSmall())

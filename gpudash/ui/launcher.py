@@ -198,15 +198,16 @@ def _is_first_run(run: Run) -> bool:
 
 def _keep_frame(app: App[Any], early: EarlyFrame) -> None:
     """Store what is on screen, marked with its time, for the next start."""
+    from gpudash.ui.delta import Shown
     from gpudash.ui.screens.fleet import FleetScreen
 
     screen = app.screen_stack[0]
     if app.screen is not screen or not isinstance(screen, FleetScreen):
         return
     screen.mark_as_old()
-    # The only use of Textual's compositor: it alone can write a whole frame as the terminal gets it.
-    frame = screen._compositor.render_full_update().render_segments(app.console)
-    early.keep(frame, *app.size)
+    frame = Shown().bytes_for(screen._compositor.render_full_update(), app.console._color_system)
+    if frame:
+        early.keep(frame, *app.size)
 
 
 def _report(crash: BaseException) -> str:

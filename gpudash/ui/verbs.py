@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from gpudash.errors import GpudashError
 from gpudash.fleet.record import Record
 from gpudash.model.capability import Verb
 from gpudash.model.instance import InstanceKey
@@ -161,6 +162,7 @@ class Verbs(Living):
                 on = await self.fleet.toggle_tunnels(record.key)
                 name = record.instance.name or record.key.id
                 self.gpudash.say(f"{name}: tunnels {'on' if on else 'off'}.", "tone-good")
+                self.done_for(record.key)
 
         self.gpudash.say(f"Tunnels of {_named(records)} …", "muted")
         self.gpudash.carry_out(toggle())
@@ -209,10 +211,23 @@ class Verbs(Living):
     async def _each(
         self, keys: Sequence[InstanceKey], call: Callable[[InstanceKey], Awaitable[Operation]], saying: str
     ) -> None:
+        """Ask for all of them; one that is refused stops none of the others, and keeps its mark."""
         if saying:
             self.gpudash.say(saying, "muted")
+        refused: list[str] = []
         for key in keys:
-            self.gpudash.announcer.follow(await call(key))
+            try:
+                self.gpudash.announcer.follow(await call(key))
+            except GpudashError as exc:
+                refused.append(str(exc))
+            else:
+                self.done_for(key)
+        if refused:
+            many = f"{len(refused)} of {len(keys)} refused: " if len(keys) > 1 else ""
+            self.gpudash.say(many + refused[0], "tone-bad")
+
+    def done_for(self, key: InstanceKey) -> None:
+        """What a key asked for was taken on for that instance. A screen with marks unmarks it."""
 
 
 def new_deadline(record: Record, amount: timedelta | datetime, now: datetime) -> datetime:

@@ -31,6 +31,8 @@ HOSTS_S = 5.0
 """How long it waits for the daemons of what seems due: an extend made on the host counts."""
 PROOF_S = 120.0
 """How long it waits for the proof of one end."""
+PRUNE_EVERY = 360
+"""After so many looks the ledger lets go of what is old."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +106,19 @@ class Watchdog:
 
     def run(self, interval_s: float, stop: threading.Event) -> None:
         """Look until told to stop. A look that fails as a whole is an alarm, and the next one comes all the same."""
+        looks = 0
         while not stop.is_set():
             self.look()
+            looks += 1
+            if looks % PRUNE_EVERY == 0:
+                self._prune()
             stop.wait(interval_s)
+
+    def _prune(self) -> None:
+        try:
+            self._session.prune()
+        except GpudashError as exc:
+            self._alarm(Report(), f"{exc} Old events stay in the ledger.")
 
     def look(self) -> Report:
         """Look once."""

@@ -137,17 +137,6 @@ async def test_faults_only_and_back() -> None:
         assert len(on.rows()) == 8
 
 
-async def test_marks_ranges_and_all() -> None:
-    async with stage(sample_fleet()) as on:
-        await on.press("home", "shift+down", "shift+down", "shift+down")
-        assert len(on.fleet_screen.table.marks) == 3
-        await on.press("shift+up")
-        await on.press("ctrl+a")
-        assert len(on.fleet_screen.table.marks) == 8
-        await on.press("ctrl+a")
-        assert not on.fleet_screen.table.marks
-
-
 async def test_a_marked_instance_that_goes_is_no_target_any_more() -> None:
     fleet = sample_fleet()
     async with stage(fleet) as on:

@@ -11,7 +11,6 @@ import pytest
 from gpudash.clock import ManualClock
 from gpudash.ui.synthetic.rows import SyntheticFleet
 from gpudash.ui.synthetic.sample import NOW, sample_fleet
-from gpudash.ui.widgets.paint import difference
 from tests.ui.helpers import Stage, stage
 
 
@@ -85,14 +84,6 @@ async def test_moving_the_cursor_draws_two_lines() -> None:
         after = counts(on)
         assert after[0] - before[0] == 2
         assert after[2] - before[2] == 0
-
-
-async def test_only_the_cells_that_differ_are_refreshed() -> None:
-    old = ((("a ", "text"), ("12", "money"), (" b", "text")), "background")
-    new = ((("a ", "text"), ("13", "money"), (" b", "text")), "background")
-    assert difference(old, new, 6) == (2, 4)
-    assert difference(old, (new[0], "cursor"), 6) == (0, 6)
-    assert difference(old, (new[0][:2], "background"), 6) == (0, 6)
 
 
 async def test_a_refresh_of_ten_thousand_is_drawn_with_the_next_beat() -> None:

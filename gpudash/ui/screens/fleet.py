@@ -188,7 +188,9 @@ class FleetScreen(Verbs):
         if self.table.marks:
             marked = self.targets()
             rate = sum((_burn(record) for record in marked), Amount())
-            return ((f"{len(marked)} marked {fmt.usd_rate(rate)}", "accent"), ("   ", "text"))
+            unseen = sum(self.view.rows[record.key].position < 0 for record in marked if record.key in self.view.rows)
+            where = f", {unseen} not shown" if unseen else ""
+            return ((f"{len(marked)} marked{where} {fmt.usd_rate(rate)}", "accent"), ("   ", "text"))
         return ()
 
     def _empty(self) -> Sequence[Line]:
@@ -229,6 +231,10 @@ class FleetScreen(Verbs):
 
         self.gpudash.carry_out(ask())
 
+    def done_for(self, key: InstanceKey) -> None:
+        """A mark goes once what it was set for is on its way."""
+        self.table.unmark(key)
+
     def on_line_table_marked(self) -> None:
         self._show_footer()
 
@@ -250,10 +256,10 @@ class FleetScreen(Verbs):
         self.table.toggle_mark()
 
     def action_mark_up(self) -> None:
-        self.table.toggle_mark(step=-1)
+        self.table.extend_marks(-1)
 
     def action_mark_down(self) -> None:
-        self.table.toggle_mark(step=1)
+        self.table.extend_marks(1)
 
     def action_mark_all(self) -> None:
         self.table.mark_shown()

@@ -8,7 +8,7 @@ into more strips.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from textual import events
 from textual.binding import BindingType
@@ -25,6 +25,16 @@ R = TypeVar("R")
 
 _MARGIN = 2
 """Cells before the first column: the cursor's bar and the mark."""
+
+
+class _Range(NamedTuple):
+    """Marks that grow and shrink with Shift and arrows."""
+
+    first: Hashable
+    last: Hashable
+    """Where the cursor was left; elsewhere, a new range begins."""
+    before: frozenset[Hashable]
+    """What was marked when it began."""
 
 
 class LineTable(Painted, Generic[R], can_focus=True):
@@ -64,6 +74,7 @@ class LineTable(Painted, Generic[R], can_focus=True):
         self.lookup = lookup
         self.cursor: Hashable | None = None
         self.marks: set[Hashable] = set()
+        self._range: _Range | None = None
         self.top = 0
         """Number of the first row on screen."""
         self.empty: Callable[[], Sequence[Line]] = lambda: ()
@@ -145,6 +156,30 @@ class LineTable(Painted, Generic[R], can_focus=True):
         self.move_to(row.position + step)
         self.post_message(self.Marked())
 
+    def extend_marks(self, step: int) -> None:
+        """Mark from where the range began up to the next row; a step back unmarks the row it leaves."""
+        row = self.cursor_row
+        if row is None:
+            return
+        if self._range is None or self._range.last != row.key:
+            self._range = _Range(row.key, row.key, frozenset(self.marks))
+        self.move_to(row.position + step)
+        now = self.cursor_row or row
+        self._range = self._range._replace(last=now.key)
+        first = self.view.rows.get(self._range.first)
+        start = first.position if first is not None and first.position >= 0 else now.position
+        low, high = min(start, now.position), max(start, now.position)
+        self.marks = {*self._range.before, *(row.key for row in self.view.order[low : high + 1])}
+        self.update_lines()
+        self.post_message(self.Marked())
+
+    def unmark(self, key: Hashable) -> None:
+        """Take the mark off that row, where it has one."""
+        if key in self.marks:
+            self.marks.discard(key)
+            self.update_lines()
+            self.post_message(self.Marked())
+
     def mark_shown(self) -> None:
         """Mark every row of the view, or none where all are."""
         shown = {row.key for row in self.view.order}
@@ -157,6 +192,7 @@ class LineTable(Painted, Generic[R], can_focus=True):
         if not self.marks:
             return False
         self.marks = set()
+        self._range = None
         self.update_lines()
         self.post_message(self.Marked())
         return True

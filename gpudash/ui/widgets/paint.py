@@ -108,8 +108,7 @@ class Painted(Widget):
             self._forget(height)
             self.refresh()
             return height
-        dirty: list[tuple[int, int, int]] = []
-        width = self.size.width
+        dirty: list[int] = []
         drawn, strips = self._drawn, self._strips
         for y in range(height):
             new = self.line_at(y)
@@ -119,7 +118,7 @@ class Painted(Widget):
             if new != old:
                 drawn[y] = new
                 strips[y] = None
-                dirty.append((y, *difference(old, new, width)))
+                dirty.append(y)
         if dirty:
             self._refresh_lines(dirty)
         return len(dirty)
@@ -132,7 +131,7 @@ class Painted(Widget):
             if new != old:
                 self._drawn[y] = new
                 self._strips[y] = None
-                self._refresh_lines([(y, *difference(old, new, self.size.width))])
+                self._refresh_lines([y])
 
     def render_lines(self, crop: Region) -> list[Strip]:
         width, height = self.size
@@ -174,35 +173,19 @@ class Painted(Widget):
             self.lines_drawn += 1
         return strip
 
-    def _refresh_lines(self, dirty: Sequence[tuple[int, int, int]]) -> None:
-        """One refresh; lines that differ at the same cells are one region."""
+    def _refresh_lines(self, dirty: Sequence[int]) -> None:
+        """One refresh; neighbouring lines are one region. Which of their cells differ is seen when they are written."""
+        width = self.size.width
         regions: list[Region] = []
-        first, left, right = dirty[0]
-        last = first
-        for y, start, end in dirty[1:]:
-            if y != last + 1 or (start, end) != (left, right):
-                regions.append(Region(left, first, right - left, last - first + 1))
-                first, left, right = y, start, end
+        first = last = dirty[0]
+        for y in dirty[1:]:
+            if y != last + 1:
+                regions.append(Region(0, first, width, last - first + 1))
+                first = y
             last = y
-        regions.append(Region(left, first, right - left, last - first + 1))
+        regions.append(Region(0, first, width, last - first + 1))
         self.refreshes += len(regions)
         self.refresh(*regions)
-
-
-def difference(old: tuple[Line, str], new: tuple[Line, str], width: int) -> tuple[int, int]:
-    """From which cell to which two lines differ; the whole width where they are not of one make."""
-    (before, ground), (after, other) = old, new
-    if ground != other or len(before) != len(after):
-        return 0, width
-    x, left, right = 0, width, 0
-    for was, now in zip(before, after, strict=True):
-        cells = len(now[0]) if now[0].isascii() else cell_len(now[0])
-        if was is not now and was != now:
-            if (len(was[0]) if was[0].isascii() else cell_len(was[0])) != cells:
-                return min(left, x), width
-            left, right = min(left, x), max(right, x + cells)
-        x += cells
-    return (left, min(right, width)) if left < right else (0, width)
 
 
 class PaintedBlock(Painted):

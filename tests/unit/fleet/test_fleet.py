@@ -17,10 +17,13 @@ from support.memory_cloud import CAPABILITIES, CLOUD, REGION, Cloud, Daemon, Hos
 from gpudash.clock import SystemClock
 from gpudash.config import Account, Config
 from gpudash.errors import Refused, Unreachable
+from gpudash.fleet import fleet as fleet_module
 from gpudash.fleet.changes import ChangeSet
 from gpudash.fleet.fleet import Fleet
 from gpudash.fleet.session import Session
+from gpudash.ledger import pruning
 from gpudash.model.capability import Verb
+from gpudash.model.event import Event
 from gpudash.model.guard import GuardLevel
 from gpudash.model.instance import InstanceState
 from gpudash.model.offer import OfferFilter
@@ -244,3 +247,22 @@ async def test_a_launch_shows_its_intent_at_once(cloud: Cloud, session: Session,
     let_go.set()
     await until(lambda: fleet.store.operations[operation.id].stage is Stage.ACCEPTED)
     assert cloud.asked("launch") == 1
+
+
+async def test_the_ledger_lets_go_of_what_is_old_beside_the_running_fleet(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = session.ledger
+    long_ago = CLOCK.now() - pruning.KEPT - timedelta(days=1)
+    for at, text in ((long_ago, "long ago"), (CLOCK.now(), "just now")):
+        await asyncio.to_thread(ledger.add_event, Event(at, "stop", text, CLOUD))
+    monkeypatch.setattr(fleet_module, "PRUNE_FIRST_S", 0.01)
+    async with Fleet(session) as fleet:
+
+        async def told() -> list[str]:
+            return [event.text for event in await fleet.events() if event.kind == "stop"]
+
+        async with asyncio.timeout(8):
+            while "long ago" in await told():
+                await asyncio.sleep(0.01)
+        assert await told() == ["just now"]
