@@ -19,8 +19,8 @@ from gpudash.clock import Clock
 from gpudash.errors import GpudashError, ProviderError
 from gpudash.model.money import Price
 from gpudash.model.offer import Offer, OfferFilter
-from gpudash.providers.runpod.surfaces import every_page
 from gpudash.providers.http import Api
+from gpudash.providers.runpod.surfaces import every_page
 
 SECURE, COMMUNITY = "SECURE", "COMMUNITY"
 ANYWHERE = "any"
@@ -189,8 +189,9 @@ class Catalogue:
     def serverless_price(self, pools: Iterable[str], gpu_id: str | None = None) -> Price | None:
         """USD an hour and GPU of a worker: exact for a known GPU or one pool, else the dearest of its pools."""
         types = self.known()
-        if gpu_id in types and "serverless" in types[gpu_id].prices:
-            return Price(types[gpu_id].prices["serverless"], "catalogue")
+        placed = types.get(gpu_id) if gpu_id else None
+        if placed is not None and "serverless" in placed.prices:
+            return Price(placed.prices["serverless"], "catalogue")
         chosen = set(pools)
         rates = {g.prices["serverless"] for g in types.values() if g.pool in chosen and "serverless" in g.prices}
         return Price(max(rates), "catalogue", estimated=len(rates) > 1) if rates else None

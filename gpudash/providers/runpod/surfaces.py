@@ -34,15 +34,17 @@ _WINDOW = re.compile(r'"\w+"\s*;\s*r=(\d+)\s*;\s*t=(\d+)')
 
 @dataclass(frozen=True, slots=True)
 class Surfaces:
-    """The three, for one account."""
+    """All that is asked, for one account."""
 
     rest: Api
+    catalogue: Api
+    """The same origin, waited for less long: a listing does without names of GPUs rather than come late."""
     graphql: Api
     jobs: Api
 
     def close(self) -> None:
         """Let go of all connections."""
-        for api in (self.rest, self.graphql, self.jobs):
+        for api in (self.rest, self.catalogue, self.graphql, self.jobs):
             api.close()
 
 
@@ -56,6 +58,7 @@ def surfaces(account: Account, clock: Clock, key: Callable[[], str]) -> Surfaces
 
     return Surfaces(
         rest=api(f"{origin}/v2", judge),
+        catalogue=api(f"{origin}/v2", judge, Timeouts(read=8.0, total=10.0)),
         graphql=api(f"{origin}/graphql", judge_graphql, Timeouts(total=15.0)),
         jobs=api(f"{data_plane}/v2", judge),
     )
@@ -69,7 +72,9 @@ def judge(answer: Answer) -> Verdict | None:
     if answer.status == 402:
         return Verdict(ProviderError, words, code, "The balance is too low: add credit at RunPod.")
     if answer.status == 403 and "1010" in words:
-        return Verdict(AuthRefused, words, code, "RunPod's edge refused this client; a proxy may change its User-Agent.")
+        return Verdict(
+            AuthRefused, words, code, "RunPod's edge refused this client; a proxy may change its User-Agent."
+        )
     if answer.status == 410:
         return Verdict(ProviderError, words, code, "RunPod has switched that API off; look for a newer gpudash.")
     if answer.status in (400, 404, 409, 422):
@@ -105,7 +110,7 @@ def every_page(
     seen: set[str] = set()
     for number in range(PAGES_AT_MOST):
         try:
-            body = api.read("GET", path, doing, params={**(params or {}), "cursor": cursor})
+            body: dict[str, Any] = api.read("GET", path, doing, params={**(params or {}), "cursor": cursor})
             records = body.get(field)
             if not isinstance(records, list):
                 raise api.lost(doing, f"the answer has no {field}")
