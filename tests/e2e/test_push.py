@@ -83,7 +83,7 @@ def home(sshd: Sshd) -> Path:
 
 def snapshot(home: Path) -> dict[str, tuple[int, int]]:
     """Every file of a push with inode and time of change; what statusd itself writes is left out."""
-    written = {"state.json", "statusd.log", "run.json", "lock", "push.lock", "warning.txt"}
+    written = {"state.json", "statusd.log", "run.json", "lock", "push.lock", "warning.txt", "history"}
     return {
         str(path.relative_to(home)): (path.lstat().st_ino, path.lstat().st_mtime_ns)
         for path in home.rglob("*")
@@ -314,6 +314,17 @@ def test_client_asks_over_one_stream(link: Link, sshd: Sshd) -> None:
     assert client.activity() == held
     assert parse_status(client.status()).awake_because is not None
     client.close()
+
+
+def test_client_reads_history_and_log(link: Link) -> None:
+    """What happened on the host, minute by minute and line by line."""
+    push(link, config())
+    client = StatusClient(link)
+    history = client.history()
+    assert len(history.minutes) >= 1
+    assert "declared" in {signal.name for signal in history.signals}
+    (newest,) = client.log(1)
+    assert newest in client.log()[-2:]
 
 
 def test_client_names_its_own_link(link: Link) -> None:

@@ -20,6 +20,7 @@ from gpudash.providers.sandbox import control
 from gpudash.providers.sandbox import record as records
 from gpudash.providers.sandbox.layout import HostDir
 from support.aws_cloud import aws_cloud
+from support.lambda_cloud import lambda_cloud
 from support.runpod_cloud import runpod_cloud
 from support.waiting import eventually
 
@@ -140,6 +141,7 @@ def sandbox_cloud(clock: Clock | None = None) -> Iterator[SandboxCloud]:
 
 CLOUDS: dict[str, Callable[[], AbstractContextManager[Cloud]]] = {
     "aws": aws_cloud,
+    "lambda": lambda_cloud,
     "runpod": runpod_cloud,
     "sandbox": sandbox_cloud,
 }
