@@ -15,11 +15,8 @@ if TYPE_CHECKING:
 
 _PACKAGES = {
     "aws": "gpudash.providers.aws",
-<<<<<<< HEAD
-    "runpod": "gpudash.providers.runpod",
-=======
     "lambda": "gpudash.providers.lambda_cloud",
->>>>>>> main
+    "runpod": "gpudash.providers.runpod",
     "sandbox": "gpudash.providers.sandbox",
 }
 """Each package offers `CAPABILITIES` without importing an SDK, and `create(account, clock)`."""

@@ -175,7 +175,8 @@ class RunpodProvider:
         name = order.options.get("template")
         if not name:
             return None
-        return self._rest.read("GET", f"/templates/{segment(name)}", f"read template {name}")
+        found: dict[str, Any] = self._rest.read("GET", f"/templates/{segment(name)}", f"read template {name}")
+        return found
 
     def _around(self) -> Around:
         with self._keys_lock:
