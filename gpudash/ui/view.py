@@ -32,10 +32,12 @@ class Fields(NamedTuple, Generic[R]):
     numbers: Mapping[str, Callable[[R, datetime], float | None]] = {}
     default_number: str = "price"
     """Which figure a bare ``<3`` means."""
+    tests: Mapping[str, Callable[[str], Callable[[R], bool] | str]] = {}
+    """Columns that are no text: what makes a test of the word given, or says what is wrong with it."""
 
     @property
     def names(self) -> list[str]:
-        return sorted({*self.words, *self.numbers})
+        return sorted({*self.words, *self.numbers, *self.tests})
 
 
 @dataclass(eq=False, slots=True)
@@ -104,6 +106,9 @@ class Filter(Generic[R]):
             if term.negated:
                 return [row for row in rows if word not in (row.needle or "")]
             return [row for row in rows if word in (row.needle or "")]
+        if term.sign == ":" and term.column in self.fields.tests:
+            test = self.fields.tests[term.column](term.word)
+            return rows if isinstance(test, str) else [row for row in rows if test(row.record) is not term.negated]
         if term.sign == ":":
             words = self.fields.words[term.column]
             return [row for row in rows if (term.word in words(row.record, now).casefold()) is not term.negated]
@@ -120,11 +125,14 @@ def _term(body: str, negated: bool, fields: Fields[R]) -> tuple[Term | None, str
     if match is None:
         return Term(body.strip('"').casefold(), negated=negated), None
     column, sign, value = match[1].casefold(), match[2], match[3].strip('"').casefold()
+    if sign == ":" and column in fields.tests:
+        test = fields.tests[column](value) if value else None
+        return (None, test) if test is None or isinstance(test, str) else (Term(value, column, ":", negated), None)
     if sign == ":":
         if column not in fields.words:
             if not column:
                 return Term(body.casefold(), negated=negated), None
-            return None, f"no column {column!r}; there are {', '.join(sorted(fields.words))}"
+            return None, f"no column {column!r}; there are {', '.join(sorted({*fields.words, *fields.tests}))}"
         return (Term(value, column, ":", negated), None) if value else (None, None)
     column = column or fields.default_number
     if column not in fields.numbers:
