@@ -28,11 +28,13 @@ from gpudash.fleet.lanes import Lane
 from gpudash.fleet.pace import backoff_s
 from gpudash.fleet.record import ENDING_VERBS, Record, is_reachable
 from gpudash.fleet.session import REGIONS, Session
+from gpudash.fleet.spending import Spending, report
 from gpudash.hosts.sshcmd import ssh_argv
 from gpudash.model.capability import Verb
 from gpudash.model.event import Event
 from gpudash.model.instance import Instance, InstanceKey
 from gpudash.model.listing import Listing
+from gpudash.model.money import Interval
 from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
 from gpudash.model.operation import Operation, Stage
 from gpudash.model.policy import EndAction, Policy
@@ -179,6 +181,15 @@ class Fleet:
     async def events(self, limit: int = 200, key: InstanceKey | None = None) -> list[Event]:
         """The ledger's diary, newest first."""
         return await self._ledger.call(self.session.ledger.events, limit, key)
+
+    async def spending(self, since: datetime, until: datetime) -> Spending:
+        """What was spent in that span, and the month so far."""
+        now = self.clock.now()
+        return await self._ledger.call(report, self.session.ledger, self.session.config, since, until, now)
+
+    async def intervals(self, key: InstanceKey) -> list[Interval]:
+        """Every priced stretch of one instance's life, oldest first."""
+        return await self._ledger.call(self.session.ledger.intervals, key)
 
     # -- tunnels --------------------------------------------------------------------------------------------------
 
