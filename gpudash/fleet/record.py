@@ -93,6 +93,10 @@ class Record:
 
     def ends(self) -> tuple[datetime, str] | None:
         """What ends it first and when: ``lease``, ``hard``, ``idle`` or ``parked``; None where nothing will."""
+        return min(self.all_ends(), default=None)
+
+    def all_ends(self) -> list[tuple[datetime, str]]:
+        """Every limit that will end it, as `ends` names them."""
         candidates: list[tuple[datetime, str]] = []
         if self.policy is not None:
             for moment, why in ((self.policy.lease_deadline, "lease"), (self.policy.hard_deadline, "hard")):
@@ -102,7 +106,7 @@ class Record:
             for seconds, why in ((self.status.idle_remaining_s, "idle"), (self.status.parked_remaining_s, "parked")):
                 if seconds is not None:
                     candidates.append((self.status_at + timedelta(seconds=seconds), why))
-        return min(candidates, default=None)
+        return candidates
 
     def will_end(self, now: datetime) -> tuple[datetime, str] | None:
         """As `ends`, where there is something to do it: limits that nothing enforces end nothing."""

@@ -74,6 +74,10 @@ class Ledger:
         """The newest operations, settled or not, newest first."""
         return operations.recent(self._db, limit)
 
+    def operations_of(self, key: InstanceKey, limit: int = 50) -> list[Operation]:
+        """The newest operations on one instance, settled or not, newest first."""
+        return operations.of_one(self._db, key, limit)
+
     def claim(self, op_id: str, owner: str, seconds: float) -> bool:
         """Take the right to drive an operation; False while another owner's claim holds."""
         return operations.claim(self._db, op_id, owner, seconds)
