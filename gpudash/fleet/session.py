@@ -417,6 +417,17 @@ class Session:
         self.drain()
         return done
 
+    def catch_up(self) -> ChangeSet:
+        """Take in what other processes wrote since: operations, limits, adoptions."""
+        change = self.store.apply_policies(self.ledger.policies(), self.ledger.adopted())
+        known = [operation.id for operation in self.store.operations.values() if operation.stage.is_open]
+        found = {operation.id: operation for operation in self.ledger.open_operations()}
+        found |= {op_id: now for op_id in known if op_id not in found and (now := self.ledger.operation(op_id))}
+        for operation in found.values():
+            if operation.account in self.providers:
+                change |= self.store.apply_operation(operation)
+        return change
+
     def tidy(self, timeout_s: float) -> list[CleanUp]:
         """Take away what ended instances left, wherever that is due; what was done and what stands in the way."""
         pending = [
