@@ -157,7 +157,7 @@ def totals(sums: Totals) -> Json:
 
 
 def offer(item: Offer) -> Json:
-    """One offer: DESIGN's contract, then what only some clouds tell."""
+    """One offer: DESIGN's contract, then its price for one GPU and one GB of VRAM, then what only some clouds tell."""
     return {
         "account": item.account,
         "provider": item.provider,
@@ -170,6 +170,8 @@ def offer(item: Offer) -> Json:
         "spot": item.spot,
         "available": item.available,
         "as_of": iso(item.as_of),
+        "usd_per_gpu_hour": number(item.usd_per_gpu),
+        "usd_per_vram_gb_hour": number(item.usd_per_gb),
         "offer_id": item.id,
         "storage_usd_per_hour": price(item.storage_price),
         "disk_gb": item.disk_gb,

@@ -67,6 +67,18 @@ class OfferFact(StrEnum):
     BANDWIDTH = "bandwidth"
     TRAFFIC = "traffic price"
 
+    @property
+    def usd_per_gpu(self) -> Decimal | None:
+        """USD an hour for one GPU; None where the price is unknown or there is no GPU."""
+        total = self.total
+        return total.usd_per_hour / self.gpu_count if total and self.gpu_count else None
+
+    @property
+    def usd_per_gb(self) -> Decimal | None:
+        """USD an hour for one GB of VRAM over all GPUs; None where either is unknown."""
+        total, vram = self.total, self.gpu_count * self.vram_gb
+        return total.usd_per_hour / vram if total and vram else None
+
 
 @dataclass(frozen=True, slots=True)
 class OfferFilter:

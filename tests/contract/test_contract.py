@@ -8,7 +8,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from support.clouds import CLOUDS, NOON, Cloud, find, launched, listing, reach
+from support.clouds import CLOUDS, NOON, Cloud, ended, find, launched, listing, reach
 
 from gpudash.errors import Ambiguous, NoCapacity, ProviderError, RateLimited, Unreachable, Unsupported
 from gpudash.model.capability import Verb
@@ -187,7 +187,7 @@ def test_lost_reply_of_an_end_is_ambiguous_and_happened(cloud: Cloud) -> None:
     instance = launched(cloud)
     with cloud.trouble("lost reply"), pytest.raises(Ambiguous):
         cloud.provider.terminate(instance.key)
-    assert reach(cloud, instance.key, InstanceState.TERMINATED)
+    ended(cloud, instance.key)
 
 
 def test_yes_without_effect_leaves_everything_as_it_was(cloud: Cloud) -> None:
@@ -250,7 +250,7 @@ def test_offers_fit_what_was_wanted(cloud: Cloud) -> None:
     may_be_free = (item for item in offers if item.available is not False)
     offer = min(may_be_free, key=lambda item: item.price.usd_per_hour)  # type: ignore[union-attr]
     instance = launched(cloud, instance_type=offer.instance_type, spot=offer.spot, offer=offer, region=offer.region)
-    assert instance.price == offer.price
+    assert instance.price.usd_per_hour == offer.price.usd_per_hour  # type: ignore[union-attr]
     assert (instance.gpu, instance.gpu_count, instance.vram_gb) == (offer.gpu, offer.gpu_count, offer.vram_gb)
     assert instance.spot is offer.spot
 
@@ -262,12 +262,12 @@ def test_stopped_disk_is_a_leftover(cloud: Cloud) -> None:
     instance = launched(cloud)
     assert cloud.provider.list_leftovers().items == ()
     cloud.provider.stop(instance.key)
-    reach(cloud, instance.key, InstanceState.STOPPED)
+    stopped = reach(cloud, instance.key, InstanceState.STOPPED)
     (disk,) = cloud.provider.list_leftovers().items
     assert disk.instance_id == instance.key.id
-    assert disk.price == instance.storage_price
+    assert disk.price == stopped.storage_price
     cloud.provider.terminate(instance.key)
-    reach(cloud, instance.key, InstanceState.TERMINATED)
+    ended(cloud, instance.key)
     assert cloud.provider.list_leftovers().items == ()
 
 

@@ -118,6 +118,16 @@ def test_unchanged_push_touches_nothing(link: Link, home: Path) -> None:
     assert (snapshot(home), pid_of(home)) == (before, pid)
 
 
+def test_account_key_is_private_and_goes_when_it_is_not_wanted(link: Link, home: Path) -> None:
+    """Where a person agreed to it; who takes the consent back takes the key back with the next push."""
+    push(link, config(), account_key="test-key-of-an-account")
+    assert (home / "account.key").read_text() == "test-key-of-an-account\n"
+    assert (home / "account.key").stat().st_mode & 0o777 == 0o600
+    assert not push(link, config(), account_key="test-key-of-an-account").changed
+    assert push(link, config()).changed
+    assert not (home / "account.key").exists()
+
+
 def test_new_limits_need_no_restart(link: Link, home: Path) -> None:
     """Only config.json is replaced; the running daemon takes it up."""
     push(link, config())
