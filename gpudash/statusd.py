@@ -53,12 +53,14 @@ VERSION = "0.1.0"
 SCHEMA = 1
 STATE_EVERY_S = 60.0  # the state file is at most this old, in real seconds, even when nothing happens
 EVENTS_KEPT = 50
+LINES_KEPT = 200  # of the log, for /log
+MINUTES_KEPT = 360  # of every signal, for /history
 EXTEND_KEYS_KEPT = 200
 WARN_MINUTES = (15, 5, 1)
 BOOT_GRACE_S = 300.0  # a lease that ran out while the host was off leaves this long after the boot, once per deadline
 HOLD_LIMIT_S = 86400.0  # how long one declared activity may hold a host that has no deadline at all
 END_TIMEOUT_S = 60.0  # an end command may take this long, and the host this long to disappear after it
-RUNG_TRIES = 2  # attempts of one end command before the next one of the ladder is tried
+RUNG_TRIES = 2  # how often all ways to one end are tried before the next end of the ladder
 DESTROY_AFTER_S = 900.0  # a deadline whose milder command has failed for so long may use terminate
 BODY_LIMIT = 65536
 HEAD_LIMIT = 16384
@@ -69,6 +71,12 @@ LINK_S = 60.0
 LOG_LIMIT = 262144
 WALK_LIMIT = 5000
 WALK_S = 2.0
+LINK_LOCAL = "http://169.254.169.254"
+ROLE_PATH = "/latest/meta-data/iam/security-credentials/"
+API_PATIENCE_S = 20.0
+REPLY_LIMIT = 1 << 20
+TRIED_KEPT = 20
+CA_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 SYSROOT = os.environ.get("GPUDASH_SYSROOT", "")  # prefix of /proc and /sys; tests put made-up machines there
 
 
@@ -135,9 +143,9 @@ def read_text(path: str) -> str:
         return file.read()
 
 
-def find_program(name: str) -> str | None:
-    """The first executable of that name on PATH."""
-    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+def find_program(name: str, folders: list[str] | None = None) -> str | None:
+    """The first executable of that name in these folders, else on PATH; a path stands for itself."""
+    for folder in folders or os.environ.get("PATH", os.defpath).split(os.pathsep):
         path = os.path.join(folder or ".", name)
         if os.path.isfile(path) and os.access(path, os.X_OK):
             return path
@@ -235,6 +243,20 @@ def _is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) and item for item in value)
 
 
+def _is_chain(value: Any) -> bool:
+    return isinstance(value, list) and (_is_texts(value) or all(isinstance(step, dict) for step in value))
+
+
+def _is_url(value: Any) -> bool:
+    """Secrets go over TLS and nowhere else, except to this very machine."""
+    is_safe = isinstance(value, str) and value.startswith(("https://", "http://127.0.0.1", "http://localhost"))
+    return is_safe and not any(mark in value for mark in "@{} \r\n")
+
+
+def _is_status(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 200 <= value < 600
+
+
 KINDS = {
     "schema": _kind("the number 1 (this statusd knows no other)", lambda v: v == 1 and not isinstance(v, bool)),
     "name": _kind("a text that is not empty", lambda v: isinstance(v, str) and bool(v)),
@@ -252,10 +274,34 @@ KINDS = {
     "argv": _kind("a list: program and arguments", lambda v: _is_texts(v) and bool(v)),
     "action": _kind("one of stop, hibernate, terminate", lambda v: v in ACTIONS),
     "lease": _kind("one of terminate, stop, hibernate", lambda v: v in ACTIONS),
-    "method": _kind('"command" or "none"', lambda v: v in ("command", "none")),
+    "method": _kind('"chain", "command" or "none"', lambda v: v in ("chain", "command", "none")),
+    "chain": _kind("a program with its arguments, or a list of steps", _is_chain),
+    "verb": _kind("one of GET, POST, PUT, PATCH, DELETE", lambda v: v in ("GET", "POST", "PUT", "PATCH", "DELETE")),
+    "url": _kind("an https address without a user, a password or a place for the token", _is_url),
+    "table": _kind("a table of texts", lambda v: isinstance(v, dict) and all(isinstance(t, str) for t in v.values())),
+    "object": _kind("a JSON object", lambda v: isinstance(v, dict)),
+    "statuses": _kind("a list of HTTP statuses", lambda v: isinstance(v, list) and all(map(_is_status, v))),
 }
 
 REQUIRED = object()
+
+# How a host ends itself: the fields of a step, by its method. `gpudash/providers/README.md` tells adapters how to use it.
+STEPS: Json = {
+    "command": {"argv": ("argv", REQUIRED, ["/opt/end", "stop"])},
+    "poweroff": {},
+    "ec2": {"region": ("text", "", "us-west-1"), "endpoint": ("url", None, "https://ec2.us-west-1.amazonaws.com")},
+    "http": {
+        "verb": ("verb", "POST", "PUT"),
+        "url": ("url", REQUIRED, "https://cloud.example/instances/1"),
+        "headers": ("table", {}, {"X-Team": "vision"}),
+        "body": ("object", None, {"state": "stopped"}),
+        "token_env": ("name", None, "CONTAINER_API_KEY"),
+        "token_file": ("name", None, "account.key"),
+        "only_if_env": ("table", {}, {"CONTAINER_ID": "1234"}),
+        "ok_status": ("statuses", [200, 201, 202, 204], [200]),
+        "ok_json": ("object", {}, {"success": True}),
+    },
+}
 
 # field: kind, default (None also allows null), example for the message. A nested table is a section.
 FIELDS: Json = {
@@ -277,15 +323,16 @@ FIELDS: Json = {
         "revision": ("count", 0, 1),
     },
     "end": {
-        "method": ("method", "none", "command"),
-        "stop": ("argv", None, ["systemctl", "poweroff"]),
-        "hibernate": ("argv", None, ["systemctl", "hibernate"]),
-        "terminate": ("argv", None, ["/opt/end", "--terminate"]),
-        "poweroff": ("argv", None, ["sudo", "-n", "poweroff"]),
+        "method": ("method", "chain", "chain"),
+        "stop": ("chain", None, [{"method": "poweroff"}]),
+        "hibernate": ("chain", None, [{"method": "ec2"}]),
+        "terminate": ("chain", None, ["/opt/end", "--terminate"]),
+        "poweroff": ("chain", None, [{"method": "poweroff"}]),
     },
     "service_ports": ("ports", [], [8000]),
     "ssh_port": ("port", 22, 22),
     "watch_paths": ("texts", [], ["~/work"]),
+    "last_request_file": ("name", None, "/run/service/last-request"),
     "ignore_signals": ("texts", [], ["cpu", "net"]),
     "gpus": ("count", None, 0),
     "thresholds": {
@@ -302,7 +349,8 @@ FIELDS: Json = {
     "wall": ("flag", True, True),
 }
 
-SIGNALS = ("gpu", "gpu_mem", "cpu", "net", "disk", "conn", "ssh", "files", "declared")
+SIGNALS = ("gpu", "gpu_mem", "cpu", "net", "disk", "conn", "requests", "ssh", "files", "declared")
+RUNGS = (*ACTIONS, "poweroff")
 
 
 def check_section(given: object, fields: Json, where: str, errors: list[str], unknown: list[str]) -> Json:
@@ -328,19 +376,45 @@ def check_section(given: object, fields: Json, where: str, errors: list[str], un
     return section
 
 
+def check_end(end: Json, errors: list[str], unknown: list[str]) -> None:
+    """Make every entry of `end` a chain of whole steps, in place; a bare command is a chain of one."""
+    is_explicit = end["method"] == "command"
+    for rung in RUNGS:
+        given = end[rung] or []
+        chain = [{"method": "command", "argv": given}] if given and isinstance(given[0], str) else given
+        end[rung] = [check_step(step, f"end.{rung}[{number}].", errors, unknown) for number, step in enumerate(chain)]
+    if is_explicit and not any(end[action] for action in ACTIONS):
+        errors.append('end.method is "command" but no command stands beside it, for example "stop": ["poweroff"]')
+    if end["method"] == "none":
+        end.update((rung, []) for rung in RUNGS)
+
+
+def check_step(given: Json, where: str, errors: list[str], unknown: list[str]) -> Json:
+    """One step of a chain with its defaults filled in."""
+    method = given.get("method")
+    fields = STEPS.get(method) if isinstance(method, str) else None
+    if fields is None:
+        errors.append("{}method must be one of {}; it is {}".format(where, ", ".join(STEPS), json.dumps(method)))
+        return {}
+    rest = {name: value for name, value in given.items() if name != "method"}
+    step = dict(check_section(rest, fields, where, errors, unknown), method=method)
+    if method == "http" and step["token_env"] and step["token_file"]:
+        errors.append(f"{where}token_env and {where}token_file: name one place for the token, not two")
+    return step
+
+
 def check_config(given: object) -> tuple[Json, list[str]]:
     """A whole configuration with defaults, and its unknown keys; Problem lists everything that is wrong."""
     errors: list[str] = []
     unknown: list[str] = []
     config = check_section(given, FIELDS, "", errors, unknown)
+    if not errors:
+        check_end(config["end"], errors, unknown)
     if errors:
         raise Problem("\n".join("config.json: " + error for error in errors))
     for name in config["ignore_signals"]:
         if name not in SIGNALS:
             errors.append("ignore_signals names {}; the signals are {}".format(json.dumps(name), ", ".join(SIGNALS)))
-    end = config["end"]
-    if end["method"] == "command" and not any(end[action] for action in ACTIONS):
-        errors.append('end.method is "command" but no command stands beside it, for example "stop": ["poweroff"]')
     if errors:
         raise Problem("\n".join("config.json: " + error for error in errors))
     return config, unknown
@@ -713,6 +787,7 @@ class HostSensors:
         self._ssh_before: set[tuple[int, str, int]] = set()
         self._busy: tuple[float, float] | None = None
         self._activity: int | None = None
+        self._requested: int | None = None
         self._links: dict[tuple[str, int], float] = {}
         self._links_lock = threading.Lock()
         self.cpu_pct: float | None = None
@@ -736,7 +811,8 @@ class HostSensors:
         readings: list[Reading] = []
         for names, probe in (
             (("cpu",), self._read_cpu), (("net",), self._read_net), (("disk",), self._read_disk),
-            (("conn", "ssh"), self._read_connections), (("declared",), self._read_declared),
+            (("conn", "ssh"), self._read_connections), (("requests",), self._read_requests),
+            (("declared",), self._read_declared),
         ):  # fmt: skip
             try:
                 readings.extend(probe(config))
@@ -806,6 +882,24 @@ class HostSensors:
             except OSError:
                 self._has_netlink = False
         return list(established_by_proc())
+
+    def _read_requests(self, config: Json) -> list[Reading]:
+        """Whether the service touched the file of its last request since the last look."""
+        path = config["last_request_file"]
+        if path is None:
+            return [Reading("requests", "idle", detail="no last_request_file configured")]
+        try:
+            found = os.stat(os.path.expanduser(path))
+        except FileNotFoundError:
+            self._requested = 0
+            return [Reading("requests", "idle", unit="s", detail="no request yet")]
+        before, self._requested = self._requested, found.st_mtime_ns
+        is_new = before is not None and found.st_mtime_ns != before
+        age = whole(time.time() - found.st_mtime)
+        return [
+            Reading("requests", "active" if is_new else "idle", age, "s", None,
+                    f"last request {utc(found.st_mtime)}", "the service was asked")
+        ]  # fmt: skip
 
     def _read_declared(self, _config: Json) -> list[Reading]:
         """Whether the `activity` file was touched since the last look; declared holds are added by Core."""
@@ -1279,6 +1373,420 @@ def _converse(child: subprocess.Popen[bytes], text: str, words: bytearray) -> No
             del words[:-4096]
 
 
+# ---- asking other machines: one small client for the metadata service and for the clouds' APIs ------------------------
+
+
+class Reply:
+    """One answer."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.status, self.headers, self.body = status, headers, body
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body.decode("utf-8", "replace")
+
+
+def split_url(url: str) -> tuple[str, str, int, str, str]:
+    """Scheme, host, port, what goes into the Host header, and path."""
+    scheme, _, rest = url.partition("://")
+    place, _, path = rest.partition("/")
+    host, colon, port = place.rpartition(":")
+    if not colon or place.endswith("]"):
+        host, port = place, "443" if scheme == "https" else "80"
+    return scheme, host.strip("[]"), int(port), place, "/" + path
+
+
+def ask_url(verb: str, url: str, headers: dict[str, str], body: bytes = b"", patience: float = 5.0) -> Reply:
+    """One request on a connection of its own. OSError or ValueError say why there is no answer in time.
+
+    Redirects are not followed and certificates are always checked. urllib would double the memory of this process.
+    """
+    until = boot_seconds() + patience
+    scheme, host, port, place, path = split_url(url)
+    lines = [f"{verb} {path} HTTP/1.1", f"Host: {place}", "Connection: close", f"User-Agent: gpudash-statusd/{VERSION}"]
+    lines.extend(f"{name}: {value}" for name, value in headers.items())
+    if body or verb in ("POST", "PUT", "PATCH"):
+        lines.append(f"Content-Length: {len(body)}")
+    link = socket.create_connection((host, port), timeout=patience)
+    try:
+        link.settimeout(max(0.05, until - boot_seconds()))
+        if scheme == "https":
+            link = secured(link, host)
+        link.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+        return read_reply(link, until)
+    finally:
+        link.close()
+
+
+def secured(link: socket.socket, host: str) -> socket.socket:
+    """The same connection over TLS. Loaded only here: it costs 5 MB and is needed at the end of a host's life."""
+    import ssl
+
+    context = ssl.create_default_context()
+    known = ssl.get_default_verify_paths()
+    if not known.cafile and not known.capath:  # a Python that was built for another system
+        for bundle in filter(os.path.exists, CA_BUNDLES):
+            context.load_verify_locations(bundle)
+    return context.wrap_socket(link, server_hostname=host)
+
+
+def read_reply(link: socket.socket, until: float) -> Reply:
+    """A whole answer; ValueError when it is none, or broke off."""
+    received = bytearray()
+    while not is_whole_reply(received):
+        link.settimeout(max(0.001, until - boot_seconds()))
+        chunk = link.recv(65536) if until > boot_seconds() else b""
+        if not chunk:
+            break
+        received += chunk
+        if len(received) > REPLY_LIMIT:
+            raise ValueError("the answer is too long")
+    if until <= boot_seconds() and not is_whole_reply(received):
+        raise socket.timeout("timed out")
+    head, blank, body = bytes(received).partition(b"\r\n\r\n")
+    if not blank:
+        raise ValueError("it hung up without an answer")
+    status, headers = parse_reply_head(head)
+    if headers.get("transfer-encoding", "").lower() == "chunked":
+        body = unchunked(body)
+    elif len(body) < int(headers.get("content-length", 0)):
+        raise ValueError("the answer broke off")
+    return Reply(status, headers, body)
+
+
+def is_whole_reply(received: bytearray) -> bool:
+    """Whether nothing more has to come; an answer without a length ends when the server hangs up."""
+    head, blank, body = bytes(received).partition(b"\r\n\r\n")
+    if not blank:
+        return False
+    status, headers = parse_reply_head(head)
+    if status == 204 or "content-length" in headers:
+        return len(body) >= int(headers.get("content-length", 0))
+    return headers.get("transfer-encoding", "").lower() == "chunked" and body.endswith(b"0\r\n\r\n")
+
+
+def parse_reply_head(head: bytes) -> tuple[int, dict[str, str]]:
+    """Status and headers of an answer; ValueError when this is not HTTP."""
+    first, *lines = head.decode("latin-1").split("\r\n")
+    words = first.split(" ", 2)
+    if len(words) < 2 or not words[0].startswith("HTTP/1.") or not words[1].isdigit():
+        raise ValueError("this is not an HTTP answer")
+    pairs = (line.partition(":") for line in lines)
+    return int(words[1]), {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+
+def unchunked(body: bytes) -> bytes:
+    """A body that came in chunks; ValueError when the last one is missing."""
+    parts = []
+    while True:
+        size, line_end, rest = body.partition(b"\r\n")
+        length = int(size.partition(b";")[0], 16) if line_end else -1
+        if length == 0:
+            return b"".join(parts)
+        if length < 0 or len(rest) < length + 2:
+            raise ValueError("the answer broke off")
+        parts.append(rest[:length])
+        body = rest[length + 2 :]
+
+
+def in_words(exc: Exception) -> str:
+    """Why a machine did not answer."""
+    if isinstance(exc, socket.timeout):
+        return "no answer in time"
+    return str(getattr(exc, "strerror", None) or exc or type(exc).__name__)
+
+
+class Metadata:
+    """EC2's instance metadata service, version 2: a token by PUT, then every GET with it. Nothing waits for it long.
+
+    Paths and headers: AWS documentation, "Use the Instance Metadata Service to access instance metadata".
+    """
+
+    PATIENCE_S = 2.0
+    TOKEN_S = 21600
+
+    def __init__(self) -> None:
+        self.url = LINK_LOCAL
+        self._token, self._token_until = "", 0.0
+
+    def get(self, path: str) -> str | None:
+        """One document; None where there is none (404). Problem when the service does not do its part."""
+        try:
+            reply = self._get(path)
+            if reply.status == 401:  # it was restarted, or our token is over
+                self._token = ""
+                reply = self._get(path)
+        except (OSError, ValueError) as exc:
+            raise Problem(f"the metadata service at {self._base()} does not answer: {in_words(exc)}") from None
+        if reply.status not in (200, 404):
+            raise Problem(f"the metadata service answers {reply.status} for {path}")
+        return reply.text if reply.status == 200 else None
+
+    def instance_id(self) -> str:
+        """Which instance this is; Problem where that is not to be had."""
+        return (self.get("/latest/meta-data/instance-id") or "").strip()
+
+    def credentials(self) -> Json:
+        """Those of the instance's role; Problem where it has none."""
+        listed = (self.get(ROLE_PATH) or "").split()
+        if not listed:
+            raise Problem("this instance has no instance role")
+        try:
+            found: Json = json.loads(self.get(ROLE_PATH + listed[0]) or "{}")
+            if not all(isinstance(found[name], str) for name in ("AccessKeyId", "SecretAccessKey", "Token")):
+                raise ValueError
+        except (ValueError, KeyError, TypeError):
+            raise Problem(f"the role {listed[0]} has no credentials here") from None
+        return found
+
+    def _base(self) -> str:
+        return (os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or self.url).rstrip("/")
+
+    def _get(self, path: str) -> Reply:
+        headers = {"X-aws-ec2-metadata-token": self._session()}
+        return ask_url("GET", self._base() + path, headers, patience=self.PATIENCE_S)
+
+    def _session(self) -> str:
+        if not self._token or boot_seconds() > self._token_until:
+            wanted = {"X-aws-ec2-metadata-token-ttl-seconds": str(self.TOKEN_S)}
+            try:
+                reply = ask_url("PUT", self._base() + "/latest/api/token", wanted, patience=self.PATIENCE_S)
+            except socket.timeout:
+                raise ValueError("no token in time; inside a container its hop limit has to be 2") from None
+            if reply.status != 200:
+                raise ValueError(f"it gives no token ({reply.status})")
+            self._token, self._token_until = reply.text.strip(), boot_seconds() + self.TOKEN_S / 2
+        return self._token
+
+
+# ---- the ways to end this host ---------------------------------------------------------------------------------------
+
+
+def poweroff_commands() -> list[list[str]]:
+    """What switches this machine off, in the order to try; as another user than root by way of sudo."""
+    folders = [*os.environ.get("PATH", os.defpath).split(os.pathsep), SYSROOT + "/usr/sbin", SYSROOT + "/sbin"]
+    found = []
+    for name, *rest in (("systemctl", "poweroff"), ("shutdown", "-h", "now"), ("poweroff",)):
+        program = find_program(name, folders)
+        if program is not None:
+            found.append([program, *rest])
+    sudo = find_program("sudo", folders)
+    if os.geteuid() == 0:
+        return found
+    return [[sudo, "-n", *command] for command in found] if sudo else []
+
+
+def poweroff_problem() -> str:
+    """Why a power-off would not work; empty when it should."""
+    if in_container() and not os.path.isdir(SYSROOT + "/run/systemd/system"):
+        return "a container cannot power its machine off"
+    commands = poweroff_commands()
+    if not commands:
+        return "not root, and there is no sudo" if os.geteuid() else "there is no systemctl, shutdown or poweroff"
+    if os.geteuid() != 0 and run_bounded([*commands[0][:2], "true"], 5.0, {}):
+        return "not root, and sudo asks for a password"
+    return ""
+
+
+def power_off(environment: dict[str, str]) -> str:
+    """Ask the system to power off; the answer is empty when it said yes."""
+    problem = poweroff_problem()
+    for command in [] if problem else poweroff_commands():
+        problem = run_bounded(command, END_TIMEOUT_S, environment)
+        if not problem:
+            return ""
+    return problem
+
+
+def secret_of(step: Json, home: str) -> str:
+    """The token of an http step, read now; Problem when it cannot be. Empty for a step that needs none."""
+    if step["token_file"]:
+        return read_token(os.path.join(home, os.path.expanduser(step["token_file"]))).decode("ascii", "replace")
+    return init_variable(step["token_env"]) if step["token_env"] else ""
+
+
+def init_variable(name: str) -> str:
+    """A variable of our own environment, else of the container's first process: SSH sessions do not inherit those."""
+    if os.environ.get(name):
+        return os.environ[name]
+    try:
+        pairs = (pair.partition("=") for pair in read_text("/proc/1/environ").split("\0"))
+    except OSError as exc:
+        raise Problem(f"{name} cannot be read: /proc/1/environ: {exc.strerror}") from None
+    value = next((value for found, _, value in pairs if found == name), "")
+    if not value:
+        raise Problem(f"{name} is not set in this container")
+    return value
+
+
+def http_problem(step: Json, home: str) -> str:
+    """Why an http step would not work; empty when it should."""
+    try:
+        secret_of(step, home)
+        for name, wanted in step["only_if_env"].items():
+            if init_variable(name) != wanted:
+                return f"this is another machine: {name} is not {wanted}"
+    except Problem as exc:
+        return str(exc)
+    return ""
+
+
+def end_by_http(step: Json, home: str) -> str:
+    """Ask an API to end this host; empty when it said yes in the way that counts there. The token is in no text."""
+    problem = http_problem(step, home)
+    if problem:
+        return problem
+    secret = secret_of(step, home)
+    headers = {"Authorization": "Bearer " + secret} if secret else {}
+    body = b"" if step["body"] is None else json.dumps(step["body"]).encode()
+    if body:
+        headers["Content-Type"] = "application/json"
+    headers.update((name, value.replace("{token}", secret)) for name, value in step["headers"].items())
+    place = split_url(step["url"])[3]
+    try:
+        reply = ask_url(step["verb"], step["url"], headers, body, API_PATIENCE_S)
+    except (OSError, ValueError) as exc:
+        return f"{place}: {in_words(exc)}"
+    problem = refusal_of(reply, step)
+    words = f"{place} answers {reply.status}{problem}"
+    return (words.replace(secret, "(token)") if secret else words) if problem else ""
+
+
+def refusal_of(reply: Reply, step: Json) -> str:
+    """Why this answer is no yes, as the tail of a sentence; empty when it is one."""
+    said = " ".join(reply.text.split())[:200]
+    if reply.status not in step["ok_status"]:
+        return ": " + said if said else " without a word"
+    if not step["ok_json"]:
+        return ""
+    try:
+        document = json.loads(reply.text)
+    except ValueError:
+        return " without JSON: " + said
+    for field, wanted in step["ok_json"].items():
+        found = document
+        for name in field.split("."):
+            found = found.get(name) if isinstance(found, dict) else None
+        if found != wanted:
+            return f" and {field} is {json.dumps(found)[:200]}, not {json.dumps(wanted)}"
+    return ""
+
+
+EC2_CALLS = {"stop": "StopInstances", "hibernate": "StopInstances", "terminate": "TerminateInstances"}
+
+
+def end_by_ec2(metadata: Metadata, config: Json, step: Json, rung: str, at: float) -> str:
+    """Stop or terminate this very instance by EC2's API with the instance role; empty when it said yes."""
+    try:
+        own, wanted = metadata.instance_id(), config["instance"]["id"]
+        if own != wanted:
+            return f"this is {own or 'no EC2 instance'}, the configuration is for {wanted}; nothing was ended"
+        credentials = metadata.credentials()
+        region = step["region"] or config["instance"]["region"]
+        domain = (metadata.get("/latest/meta-data/services/domain") or "amazonaws.com").strip()
+    except Problem as exc:
+        return str(exc)
+    form = [("Action", EC2_CALLS[rung]), ("InstanceId.1", own), ("Version", "2016-11-15")]
+    if rung == "hibernate":
+        form.insert(1, ("Hibernate", "true"))
+    body = "&".join(f"{name}={value}" for name, value in form).encode()
+    url = step["endpoint"] or f"https://ec2.{region}.{domain}/"
+    try:
+        reply = ask_url("POST", url, signed(url, body, credentials, region, "ec2", at), body, API_PATIENCE_S)
+    except (OSError, ValueError) as exc:
+        return f"EC2 in {region}: {in_words(exc)}"
+    if reply.status == 200:
+        return ""
+    code, text = (between(reply.text, f"<{tag}>", f"</{tag}>") for tag in ("Code", "Message"))
+    return f"{EC2_CALLS[rung]}: {code or reply.status}: {text or reply.text[:200]}"
+
+
+def between(text: str, start: str, end: str) -> str:
+    """What stands between two marks, else nothing."""
+    return text.partition(start)[2].partition(end)[0]
+
+
+def signed(url: str, body: bytes, credentials: Json, region: str, service: str, at: float) -> dict[str, str]:
+    """The headers of a POST signed by AWS Signature Version 4 (AWS documentation, "Create a signed AWS API request")."""
+    import hashlib
+    import hmac
+
+    def keyed(key: bytes, text: str) -> bytes:
+        return hmac.new(key, text.encode(), hashlib.sha256).digest()
+
+    stamp = datetime.fromtimestamp(int(at), timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    headers = {
+        "content-type": "application/x-www-form-urlencoded; charset=utf-8", "host": split_url(url)[3],
+        "x-amz-date": stamp, "x-amz-security-token": credentials["Token"],
+    }  # fmt: skip
+    names = ";".join(headers)
+    lines = ["POST", split_url(url)[4], "", *(f"{name}:{value}" for name, value in headers.items()), "", names]
+    canonical = "\n".join([*lines, hashlib.sha256(body).hexdigest()])
+    scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
+    text = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
+    key = ("AWS4" + credentials["SecretAccessKey"]).encode()
+    for part in (stamp[:8], region, service, "aws4_request"):
+        key = keyed(key, part)
+    proof = (
+        f"Credential={credentials['AccessKeyId']}/{scope}, SignedHeaders={names}, Signature={keyed(key, text).hex()}"
+    )
+    del headers["host"]  # the client writes it
+    return dict(headers, Authorization="AWS4-HMAC-SHA256 " + proof)
+
+
+class Ways:
+    """Carries out a step of `end`, and finds out beforehand which steps could work."""
+
+    def __init__(self, home: str, metadata: Metadata) -> None:
+        self._home, self._metadata = home, metadata
+
+    def problem(self, step: Json, config: Json) -> str:
+        """Why this step would not work now; empty when it should. May ask sudo or the metadata service."""
+        method = step["method"]
+        if method == "command":
+            return "" if find_program(step["argv"][0]) else f"{step['argv'][0]} is not there"
+        if method == "poweroff":
+            return poweroff_problem()
+        if method == "http":
+            return http_problem(step, self._home)
+        try:
+            own, wanted = self._metadata.instance_id(), config["instance"]["id"]
+            if own != wanted:
+                return f"this is {own or 'no EC2 instance'}, the configuration is for {wanted}"
+            self._metadata.credentials()
+        except Problem as exc:
+            return str(exc)
+        return ""
+
+    def look(self, config: Json) -> Json:
+        """For every action its steps as `{"method", "problem"}`; every step is asked once."""
+        known: dict[str, str] = {}
+        report: Json = {}
+        for rung in RUNGS:
+            report[rung] = []
+            for step in config["end"][rung]:
+                text = json.dumps(step)
+                if text not in known:
+                    known[text] = self.problem(step, config)
+                report[rung].append({"method": step["method"], "problem": known[text] or None})
+        return report
+
+    def take(self, rung: str, step: Json, config: Json, environment: dict[str, str], at: float) -> str:
+        """One attempt; empty when the other side said yes, else why not."""
+        method = step["method"]
+        if method == "command":
+            return run_bounded(step["argv"], END_TIMEOUT_S, environment)
+        if method == "poweroff":
+            return power_off(environment)
+        if method == "http":
+            return end_by_http(step, self._home)
+        return end_by_ec2(self._metadata, config, step, rung, at)
+
+
 # ---- core: what is known, what is decided ----------------------------------------------------------------------------
 
 WHAT_ENDS = {
@@ -1290,18 +1798,27 @@ PAST_TENSE = {"stop": "stopped", "hibernate": "hibernated", "terminate": "termin
 QUIET_WHILE_ENDING = ("cpu", "net", "disk", "files")
 
 
-def ladder(action: str, reason: str, end: Json, failing_s: float = 0.0) -> list[str]:
-    """The end commands to try, in order. Only a deadline, and only in the end, climbs to what destroys a disk."""
+def ladder(action: str, reason: str, end: Json, failing_s: float = 0.0) -> list[tuple[str, Json]]:
+    """The steps to try, in order, each with the end it brings. A way that stands there twice is tried once.
+
+    Only a deadline, and only in the end, climbs to what destroys a disk.
+    """
     wanted = [action, "stop", "poweroff"]
     if reason in ("lease", "hard") and failing_s >= DESTROY_AFTER_S:
         wanted.append("terminate")
-    return [rung for rung in dict.fromkeys(wanted) if end[rung]]
+    steps: dict[str, tuple[str, Json]] = {}
+    for rung in dict.fromkeys(wanted):
+        for step in end[rung]:
+            steps.setdefault(json.dumps([rung if step["method"] == "ec2" else "", step]), (rung, step))
+    return list(steps.values())
 
 
-def rung_for(attempt: int, rungs: list[str]) -> str:
-    """Which command attempt number N (from 0) uses: a few tries each, then all of them in turn for ever."""
-    climbing = attempt // RUNG_TRIES
-    return rungs[climbing] if climbing < len(rungs) else rungs[attempt % len(rungs)]
+def step_for(attempt: int, steps: list[tuple[str, Json]]) -> tuple[str, Json]:
+    """Which step attempt number N (from 0) takes: each rung a few times over, then all steps in turn for ever."""
+    climb = []
+    for rung in dict.fromkeys(rung for rung, _ in steps):
+        climb.extend(RUNG_TRIES * [pair for pair in steps if pair[0] == rung])
+    return climb[attempt] if attempt < len(climb) else steps[attempt % len(steps)]
 
 
 class Journal:
@@ -1316,6 +1833,7 @@ class Journal:
         self.poke_scribe: Callable[[], None] = lambda: None
         self._saved = threading.Condition(lock)
         self.events: collections.deque[Json] = collections.deque(state.get("events", []), maxlen=EVENTS_KEPT)
+        self.lines: collections.deque[str] = collections.deque(maxlen=LINES_KEPT)
         self.alarms: dict[str, Json] = {}
         for alarm in state.get("alarms", []):
             if alarm["sticky"] and now() - alarm["since"] < 86400:
@@ -1331,7 +1849,9 @@ class Journal:
     def note(self, kind: str, text: str) -> None:
         """Put one line into the recent events."""
         with self._lock:
-            self.events.append({"at": utc(self._now()), "kind": kind, "text": text})
+            event = {"at": utc(self._now()), "kind": kind, "text": text}
+            self.events.append(event)
+            self.lines.append("{at} {kind:16s} {text}".format(**event))
             self.noted += 1
         self.touch()
 
@@ -1713,6 +2233,10 @@ class Activity:
         left = None if parked is None or timeout is None else timeout - parked
         return {"parked_s": whole(parked), "timeout_s": whole(timeout), "remaining_s": whole(left)}
 
+    def readings(self) -> list[Reading]:
+        """Every signal as last judged."""
+        return [reading for reading, _ in self._shown]
+
     def report_signals(self) -> list[Json]:
         """The `signals` of /status."""
         boot = boot_seconds()
@@ -1735,6 +2259,89 @@ def why_awake(counting: list[Reading]) -> str | None:
         if reading.verdict == "unknown":
             return f"{reading.name} unknown: {reading.detail}"
     return None
+
+
+VERDICT_STRENGTH = ("idle", "unknown", "active")
+
+
+class History:
+    """Every signal once a minute for the last hours, packed: 360 rows are 30 kB of memory and 20 kB of disk.
+
+    A minute holds the strongest verdict seen in it (active, then unknown, then idle) and the highest value. Minutes in
+    which nothing looked are missing, not zero.
+    """
+
+    ROW = struct.Struct("<I{0}f{0}s".format(len(SIGNALS)))
+    HEAD = (" ".join(SIGNALS) + "\n").encode()
+
+    def __init__(self) -> None:
+        self._rows: collections.deque[bytes] = collections.deque(maxlen=MINUTES_KEPT)
+        self._fresh: list[bytes] = []
+        self._minute = -1
+        self._values: list[float | None] = []
+        self._verdicts: list[str] = []
+        self._units: dict[str, str] = {}
+
+    def add(self, now: float, readings: list[Reading]) -> None:
+        """Take one observation; called with the lock held."""
+        minute = int(now // 60)
+        if minute != self._minute:
+            self._close_minute()
+            self._minute = minute
+            self._values = [None] * len(SIGNALS)
+            self._verdicts = ["idle" if reading.pending else reading.verdict for reading in readings]
+        for place, reading in enumerate(readings):
+            if reading.pending:
+                continue
+            self._verdicts[place] = max(self._verdicts[place], reading.verdict, key=VERDICT_STRENGTH.index)
+            if reading.value is not None:
+                self._values[place] = max(reading.value, self._values[place] or 0.0)
+            self._units[reading.name] = reading.unit
+
+    def _close_minute(self) -> None:
+        if self._minute >= 0:
+            row = self._packed()
+            self._rows.append(row)
+            self._fresh = [*self._fresh, row][-MINUTES_KEPT:]
+
+    def _packed(self) -> bytes:
+        values = [float("nan") if value is None else value for value in self._values]
+        return self.ROW.pack(self._minute, *values, "".join(word[0] for word in self._verdicts).encode())
+
+    def report(self) -> Json:
+        """The answer of /history: one list a signal, side by side with the minutes."""
+        rows = [self.ROW.unpack(row) for row in self._rows]
+        if self._minute >= 0:
+            rows.append(self.ROW.unpack(self._packed()))
+        signals = {}
+        for place, name in enumerate(SIGNALS):
+            values = [row[1 + place] for row in rows]
+            signals[name] = {
+                "unit": self._units.get(name, ""),
+                "values": [None if value != value else round(value, 1) for value in values],
+                "verdicts": "".join(chr(row[-1][place]) for row in rows),
+            }
+        return {"step_s": 60, "minutes": [utc(60 * row[0]) for row in rows], "signals": signals}
+
+    def load(self, path: str, now: float) -> None:
+        """Go on from the file of an earlier run; one that is broken, or of other signals, is left alone."""
+        try:
+            with open(path, "rb") as file:
+                head, body = file.readline(), file.read()
+        except OSError:
+            return
+        if head != self.HEAD:
+            return
+        newest = int(now // 60)
+        for start in range(0, len(body) - self.ROW.size + 1, self.ROW.size):
+            row = body[start : start + self.ROW.size]
+            if newest - MINUTES_KEPT <= self.ROW.unpack(row)[0] < newest:
+                self._rows.append(row)
+
+    def take_unsaved(self, is_rewrite: bool) -> bytes:
+        """What has to be added to the file, or the whole of it; called with the lock held."""
+        fresh, self._fresh = self._fresh, []
+        return self.HEAD + b"".join(self._rows) if is_rewrite else b"".join(fresh)
 
 
 class Warner:
@@ -1822,6 +2429,9 @@ class Core:
         self.wake: Callable[[], None] = lambda: None
         self.end_wanted, self.end_changed = threading.Event(), threading.Event()
         self.is_hooking = self._is_able = False
+        self.metadata = Metadata()
+        self.ways = Ways(home, self.metadata)
+        self.ways_found: Json = {rung: [] for rung in RUNGS}
         self._status, self._status_at, self._status_view = b"", 0.0, -1
         is_same_run = state.get("run_id") == self._run_id
         self.journal = Journal(self.lock, self.clock.now, state)
@@ -1830,6 +2440,7 @@ class Core:
             self.lease.grant_grace(self.started_at)
         self.activity = Activity(home, self.journal, self.clock, config)
         self.activity.restore(state, is_same_run)
+        self.history = History()
         self.activity.wake = lambda: self.wake()
         self.warner = Warner(home, self.journal, state.get("warned") if is_same_run else None)
         self.ending: Json | None = state.get("ending") if is_same_run else None
@@ -1852,13 +2463,18 @@ class Core:
             return document
 
     def adopt_config(self, config: Json, unknown_keys: list[str]) -> None:
-        """Take a configuration; one that names another instance is not for this host."""
+        """Take a configuration; one that names another instance is not for this host.
+
+        What of its `end` would work is found out first, without the lock: sudo and the metadata service are asked.
+        """
+        found = self.ways.look(config)
         with self.lock:
             if instance_key(config) != instance_key(self.config):
                 text = f"config.json now names another instance ({config['instance']['id']}); it is ignored"
                 self.journal.alarm("config", text)
                 return
             self.config = self.activity.config = config
+            self.ways_found = found
             self.journal.alarm("config", "", is_on=False)
             text = "config.json has unknown keys, which do nothing: " + ", ".join(unknown_keys)
             self.journal.alarm("config-unknown-keys", text, is_on=bool(unknown_keys))
@@ -1869,16 +2485,31 @@ class Core:
 
     def _check_guard(self) -> None:
         """Say so when nothing would end this host, or when what should cannot."""
-        policy, end = self.lease.policy, self.config["end"]
+        policy = self.lease.policy
         limits = ("lease_deadline", "hard_deadline", "idle_timeout_s")
         text = "nothing will end this host: no lease, no hard deadline and no idle timeout"
         self.journal.alarm("no-deadline", text, is_on=all(policy[name] is None for name in limits))
         needed = {policy["idle_action"]: "idle"} if policy["idle_timeout_s"] is not None else {}
         if policy["lease_deadline"] is not None or policy["hard_deadline"] is not None:
             needed[policy["lease_action"]] = "lease"
-        self._is_able = end["method"] == "command" and all(ladder(*pair, end) for pair in needed.items())
-        text = "this host cannot end itself: no end command is configured for " + " and ".join(needed or ACTIONS)
+        usable = {rung: [step for step in self.ways_found[rung] if not step["problem"]] for rung in RUNGS}
+        self._is_able = any(usable.values()) and all(ladder(*pair, usable) for pair in needed.items())
+        text = "this host cannot end itself: " + self._why_unable(list(needed or ACTIONS))
         self.journal.alarm("no-end", text, is_on=not self._is_able)
+
+    def _why_unable(self, actions: list[str]) -> str:
+        problems = ["{method}: {problem}".format(**step) for action in actions for step in self.ways_found[action]]
+        return "; ".join(dict.fromkeys(problems)) or "no way is configured to " + " or ".join(actions)
+
+    def look_at_ways(self) -> None:
+        """Find out again what of `end` would work; permissions and metadata services come and go."""
+        config = self.config
+        found = self.ways.look(config)
+        with self.lock:
+            if self.config is config and found != self.ways_found:
+                self.ways_found = found
+                self._check_guard()
+                self.journal.touch()
 
     # -- deciding --
 
@@ -1920,6 +2551,7 @@ class Core:
     def observe(self, now: float) -> None:
         """Take the present readings into account, as they count in this phase."""
         self.activity.observe(now, self.ending is not None, self.lease.policy["parked_timeout_s"])
+        self.history.add(now, self.activity.readings())
 
     def _warn(self, now: float) -> None:
         plan = self.plan()
@@ -1945,7 +2577,7 @@ class Core:
         """Start the way to the end; the Ender thread walks it."""
         self.ending = {
             "action": action, "reason": reason, "since": self.clock.now(), "attempts": 0, "last_error": None,
-            "next_try_at": None, "hook_done": False,
+            "next_try_at": None, "hook_done": False, "tried": [],
         }  # fmt: skip
         self.journal.note("end", f"this host is being {PAST_TENSE[action]} because {WHAT_ENDS[reason]}")
         self.end_wanted.set()
@@ -2015,8 +2647,8 @@ class Core:
         if action not in ACTIONS:
             raise Refusal(400, "action must be one of stop, hibernate, terminate", field="action")
         with self.lock:
-            if self.config["end"]["method"] != "command" or not self.config["end"][action]:
-                raise Refusal(409, f"this host has no command for {action}", field="action")
+            if not self.config["end"][action]:
+                raise Refusal(409, f"this host has no way to {action} itself", field="action")
             if self.ending is None:
                 self.begin_end(action, "request")
             else:
@@ -2064,7 +2696,8 @@ class Core:
                     for alarm in self.journal.alarms.values()
                 ],
                 "warnings": self.warner.said, "phase": self._phase(), "ending": self._report_ending(),
-                "enforcing": self._is_able and self.is_alive(), "end_method": self.config["end"]["method"],
+                "enforcing": self._is_able and self.is_alive(), "end_method": self._end_method(),
+                "end": self._report_ways(),
                 "ends_at": utc(end_at), "ends_why": end_why, "load_1m": machine["load_1m"],
                 "cpu_pct": None if cpu_pct is None else round(cpu_pct, 1), "memory": machine["memory"],
                 "disk": machine["disk"], "events": list(self.journal.events),
@@ -2074,7 +2707,18 @@ class Core:
         if self.ending is None:
             return None
         ending = {name: self.ending[name] for name in ("action", "reason", "attempts", "last_error")}
+        ending["tried"] = self.ending.get("tried", [])
         return dict(ending, since=utc(self.ending["since"]), next_try_at=utc(self.ending["next_try_at"]))
+
+    def _end_method(self) -> str:
+        methods = dict.fromkeys(step["method"] for rung in RUNGS for step in self.ways_found[rung])
+        return "+".join(methods) or "none"
+
+    def _report_ways(self) -> Json:
+        """The `end` of /status: what this host can do to itself, and what is wrong with the ways that do not work."""
+        ways = [dict(step, action=rung) for rung in RUNGS for step in self.ways_found[rung]]
+        can = [rung for rung in ACTIONS if any(not step["problem"] for step in self.ways_found[rung])]
+        return {"can": can, "ways": ways}
 
     def _phase(self) -> str:
         if self.ending is not None:
@@ -2149,13 +2793,13 @@ class Ender(threading.Thread):
     def _attempt(self, ending: Json) -> None:
         core = self._core
         failing_s = core.clock.now() - ending["since"]
-        rungs = ladder(ending["action"], ending["reason"], core.config["end"], failing_s)
-        if core.config["end"]["method"] != "command" or not rungs:
-            error = "no end command is configured for {}".format(ending["action"])
+        steps = ladder(ending["action"], ending["reason"], core.config["end"], failing_s)
+        if not steps:
+            error = "no way is configured to {}".format(ending["action"])
         else:
-            rung = rung_for(ending["attempts"], rungs)
-            core.journal.note("end", "attempt {}: running the {} command".format(ending["attempts"] + 1, rung))
-            error = run_bounded(core.config["end"][rung], END_TIMEOUT_S, self._environment(ending))
+            rung, step = step_for(ending["attempts"], steps)
+            error = core.ways.take(rung, step, core.config, self._environment(ending), core.clock.trusted())
+            self._record(ending, rung, step["method"], error)
         pause = min(60.0, 2.0 ** min(ending["attempts"], 6)) if error else END_TIMEOUT_S
         with core.lock:
             ending["attempts"] += 1
@@ -2168,6 +2812,15 @@ class Ender(threading.Thread):
             with core.lock:
                 ending["last_error"] = "the command succeeded but the host still runs"
                 core.journal.alarm("end-failing", "this host was told to end and still runs: " + ending["last_error"])
+
+    def _record(self, ending: Json, rung: str, method: str, error: str) -> None:
+        """Every attempt is kept: in the log, and the last ones in /status and over a restart."""
+        core = self._core
+        with core.lock:
+            tried = {"at": utc(core.clock.now()), "action": rung, "method": method, "error": error or None}
+            ending["tried"] = [*ending.get("tried", []), tried][-TRIED_KEPT:]
+        text = "attempt {}: {} by {}: {}".format(ending["attempts"] + 1, rung, method, error or "accepted")
+        core.journal.note("end", text)
 
 
 # ---- scribe: the only thread that waits for the disk -----------------------------------------------------------------
@@ -2194,6 +2847,7 @@ class Scribe(threading.Thread):
         self._written_at = 0.0
         self._warning: str | None = ""
         self._logged = 0
+        self._is_history_foreign = True  # until it was written by this process
         self._run_file: bytes | None = None
         self._stamps = {name: file_stamp(self._path(name)) for name in ("config.json", "token")}
 
@@ -2231,6 +2885,7 @@ class Scribe(threading.Thread):
             self.write_run_file(self._run_file)
         self._write_warning()
         self._write_log()
+        self._write_history()
         return is_saved
 
     def write_run_file(self, content: bytes) -> None:
@@ -2293,10 +2948,26 @@ class Scribe(threading.Thread):
         journal = self._core.journal
         with self._core.lock:
             count, self._logged = journal.noted - self._logged, journal.noted
-            events = list(journal.events)[-count:] if count else []
-        if events:
-            lines = ["{} {:16s} {}\n".format(event["at"], event["kind"], event["text"]) for event in events]
-            append_log(self._path("statusd.log"), "".join(lines))
+            lines = list(journal.lines)[-count:] if count else []
+        if lines:
+            append_log(self._path("statusd.log"), "\n".join([*lines, ""]))
+
+    def _write_history(self) -> None:
+        """A few bytes a minute, not flushed: losing some is no harm. The file is made anew when it has grown twice."""
+        path = self._path("history")
+        try:
+            size = os.path.getsize(path) if os.path.exists(path) else -1
+            is_rewrite = not len(History.HEAD) <= size <= 2 * MINUTES_KEPT * History.ROW.size
+            with self._core.lock:
+                content = self._core.history.take_unsaved(is_rewrite or self._is_history_foreign)
+            if is_rewrite or self._is_history_foreign:
+                write_atomic(path, content)
+                self._is_history_foreign = False
+            elif content:
+                with open(path, "ab") as file:
+                    file.write(content)
+        except OSError:
+            self._is_history_foreign = True  # on a full disk a row may be torn: made anew when there is space
 
 
 def append_log(path: str, text: str) -> None:
@@ -2308,6 +2979,16 @@ def append_log(path: str, text: str) -> None:
             file.write(text)
     except OSError:
         return
+
+
+def last_lines(path: str) -> list[str]:
+    """The last lines of the log, read once at the start."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.path.getsize(path) - 200 * LINES_KEPT))
+            return file.read().decode("utf-8", "replace").splitlines()[-LINES_KEPT:]
+    except OSError:
+        return []
 
 
 def read_token(path: str) -> bytes:
@@ -2344,10 +3025,20 @@ REASONS = {
 class Request:
     """One parsed request."""
 
-    __slots__ = ("body", "headers", "method", "path", "wants_close")
+    __slots__ = ("body", "headers", "method", "path", "query", "wants_close")
 
-    def __init__(self, method: str, path: str, headers: dict[str, str], body: bytes, wants_close: bool) -> None:
-        self.method, self.path, self.headers, self.body, self.wants_close = method, path, headers, body, wants_close
+    def __init__(self, method: str, target: str, headers: dict[str, str], body: bytes, wants_close: bool) -> None:
+        self.method, self.headers, self.body, self.wants_close = method, headers, body, wants_close
+        self.path, _, self.query = target.partition("?")
+
+    def count(self, name: str, default: int, most: int) -> int:
+        """A whole number of the query, from 1 to `most`; Refusal for anything else."""
+        given = [value for key, _, value in (pair.partition("=") for pair in self.query.split("&")) if key == name]
+        if not given:
+            return default
+        if not (given[0].isascii() and given[0].isdigit() and 1 <= int(given[0][:9]) <= most):
+            raise Refusal(400, f"{name} must be a whole number from 1 to {most}", field=name)
+        return int(given[0])
 
     def json(self) -> Json:
         """The body as a JSON object; an empty body is an empty object."""
@@ -2400,7 +3091,7 @@ class Connection:
             if not self._receive(until - boot_seconds()):
                 return None
         head, _, self._rest = self._rest.partition(b"\r\n\r\n")
-        method, path, version, headers = parse_head(head)
+        method, target, version, headers = parse_head(head)
         length = self._body_length(headers)
         if length and headers.get("expect", "").lower() == "100-continue":
             self._sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -2410,7 +3101,7 @@ class Connection:
         body, self._rest = self._rest[:length], self._rest[length:]
         said = headers.get("connection", "").lower()
         wants_close = "close" in said or (version == "HTTP/1.0" and "keep-alive" not in said)
-        return Request(method, path, headers, body, wants_close)
+        return Request(method, target, headers, body, wants_close)
 
     def send(self, content: bytes) -> None:
         """Send all of it, or give up on a client that does not take it."""
@@ -2451,7 +3142,7 @@ class Connection:
 
 
 def parse_head(head: bytes) -> tuple[str, str, str, dict[str, str]]:
-    """Method, path, version and headers of a request; Refusal when it is not HTTP/1."""
+    """Method, path with its query, version and headers of a request; Refusal when it is not HTTP/1."""
     first, *lines = head.decode("latin-1").split("\r\n")
     words = first.split(" ")
     if len(words) != 3 or words[2] not in ("HTTP/1.1", "HTTP/1.0") or not words[1].startswith("/"):
@@ -2465,7 +3156,7 @@ def parse_head(head: bytes) -> tuple[str, str, str, dict[str, str]]:
         if name in headers and name in ("content-length", "authorization", "transfer-encoding"):
             raise Refusal(400, "this header may come only once", field=name)
         headers[name] = value.strip()
-    return words[0], words[1].partition("?")[0], words[2], headers
+    return words[0], words[1], words[2], headers
 
 
 class Web:
@@ -2479,7 +3170,7 @@ class Web:
             "/health": {"GET": self._health}, "/status": {"GET": self._status}, "/metrics": {"GET": self._metrics},
             "/": {"GET": self._page}, "/login": {"POST": self._login}, "/logout": {"POST": self._logout},
             "/activity": {"POST": self._activity}, "/extend": {"POST": self._extend},
-            "/shutdown": {"POST": self._shutdown},
+            "/shutdown": {"POST": self._shutdown}, "/history": {"GET": self._history}, "/log": {"GET": self._log},
         }  # fmt: skip
         self._listener = self._bind(core.config["port"])
         self.port: int = self._listener.getsockname()[1]
@@ -2620,6 +3311,19 @@ class Web:
     def _metrics(self, request: Request) -> Answer:
         self._authorise(request)
         return Answer(200, metrics_text(self._core.status()).encode(), "text/plain; version=0.0.4; charset=utf-8")
+
+    def _history(self, request: Request) -> Answer:
+        self._authorise(request, may_use_cookie=True)
+        with self._core.lock:
+            document = self._core.history.report()
+        return Answer(200, json.dumps(document).encode())
+
+    def _log(self, request: Request) -> Answer:
+        self._authorise(request, may_use_cookie=True)
+        wanted = request.count("lines", LINES_KEPT, LINES_KEPT)
+        with self._core.lock:
+            lines = list(self._core.journal.lines)[-wanted:]
+        return Answer(200, json.dumps({"lines": lines}).encode())
 
     def _activity(self, request: Request) -> Answer:
         self._authorise(request)
@@ -3005,6 +3709,8 @@ def open_core(home: str, build: str) -> Core:
         core = Core(home, config, unknown_keys, {}, build)
         text = "state.json was unusable (%s); it was set aside as %s and the deadlines of config.json are in force"
         core.journal.alarm("state-corrupt", text % (broken, set_aside(state_path, "corrupt")), sticky=True)
+    core.history.load(os.path.join(home, "history"), core.clock.now())
+    core.journal.lines.extendleft(reversed(last_lines(os.path.join(home, "statusd.log"))))
     if note:
         core.journal.note("start", note)
     if config_problem:
@@ -3273,7 +3979,14 @@ def check(home: str) -> int:
             policy["lease_deadline"], policy["hard_deadline"], policy["lease_action"]
         ),
         "idle      {} s, then {}".format(policy["idle_timeout_s"], policy["idle_action"]),
-        "end       {}".format(config["end"]["method"]),
+        "end       {}".format(
+            ", ".join(
+                "{} by {}".format(rung, "+".join(step["method"] for step in config["end"][rung]))
+                for rung in RUNGS
+                if config["end"][rung]
+            )
+            or "none"
+        ),
     ]
     if unknown_keys:
         words.append("unknown   {} (these keys do nothing)".format(", ".join(unknown_keys)))

@@ -25,6 +25,11 @@ NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 """When tests begin, where nothing else is said."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Pages that tests write are checked, and written anew only when asked for."""
+    parser.addoption("--write-faults", action="store_true", help="write the tables of docs/faults.md anew")
+
+
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Each test has its own HOME, settings and state; nothing reads or writes the developer's."""

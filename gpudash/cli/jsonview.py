@@ -157,7 +157,7 @@ def totals(sums: Totals) -> Json:
 
 
 def offer(item: Offer) -> Json:
-    """One offer, exactly as DESIGN's contract has it."""
+    """One offer: the fields of DESIGN's contract, then its price for one GPU and for one GB of VRAM."""
     return {
         "account": item.account,
         "provider": item.provider,
@@ -170,6 +170,8 @@ def offer(item: Offer) -> Json:
         "spot": item.spot,
         "available": item.available,
         "as_of": iso(item.as_of),
+        "usd_per_gpu_hour": None if item.usd_per_gpu is None else float(item.usd_per_gpu),
+        "usd_per_vram_gb_hour": None if item.usd_per_gb is None else float(item.usd_per_gb),
     }
 
 

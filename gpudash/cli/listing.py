@@ -63,7 +63,7 @@ def ls(run: Run, timeout: timedelta) -> int:
                 f"burn {words.rate(sums.burn)} · today {words.amount(sums.spent_today)}"
                 f" · unguarded {words.rate(sums.unguarded)}"
             )
-        else:
+        elif all(health.state == "ok" and not health.error for health in healths):
             run.out.talk("No instances. `gpudash launch` makes one, `gpudash sandbox up` some that cost nothing.")
         return say_health(run.out, healths, now)
 
@@ -83,7 +83,8 @@ def say_health(out: Output, healths: Iterable[Health], now: datetime) -> int:
         regions[health.account] = regions.get(health.account, 0) + 1
         if health.state != "ok" or health.error:
             error = (health.error or "no answer in time").removeprefix(f"{health.account}: ").rstrip(".")
-            silent.setdefault((health.account, health.state, error), []).append(health)
+            alike = error.replace(f" of {health.region}", "") if health.region else error
+            silent.setdefault((health.account, health.state, alike), []).append(health)
     for (account, state, error), group in silent.items():
         names = ", ".join(health.region for health in group)
         where = f" ({names})" if names and len(group) < regions[account] else ""

@@ -22,6 +22,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ls": ("listing:ls", "List instances: cost, what keeps them awake, what ends them and when."),
     "show": ("listing:show", "Everything known of one instance."),
     "offers": ("offers:offers", "What can be launched now, cheapest first."),
+    "fit": ("fitting:fit", "How much VRAM a model needs, and the cheapest offers that have it."),
+    "models": ("modelling:models", "Models that `fit` knows; `models add` takes your own."),
     "leftovers": ("listing:leftovers", "What bills without a running instance."),
     "events": ("listing:events", "What happened, newest first."),
     "costs": ("costs:costs", "What was spent, by day, account and instance."),
@@ -45,6 +47,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Every command: where it lives, and its one line."""
 
 MORE_COMMANDS = {
+    "models show": "Every figure of one model, with its source.",
+    "models add": "Add a model of your own.",
+    "models remove": "Forget a model of your own.",
     "tunnel ls": "Every forward of every gpudash process.",
     "tunnel close": "Close forwards, whoever holds them.",
     "sandbox up": "Start N hosts.",

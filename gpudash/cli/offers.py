@@ -68,19 +68,26 @@ def offers(
         if run.out.json:
             run.out.document({"as_of": iso(now), "offers": [jsonview.offer(item) for item in found]})
         elif found:
-            titles = ("$/H", "$/GPU", "TYPE", "GPU", "REGION", "ACCOUNT", "KIND", "FREE")
-            for line in words.table(titles, [_row(item) for item in found], right=frozenset({0, 1})):
+            for line in table(found):
                 run.out.line(line)
+            oldest = min(item.as_of for item in found)
+            run.out.talk(f"as of {oldest.astimezone():%H:%M:%S}, {words.length(now - oldest)} ago")
         else:
             run.out.talk("No offer fits.")
         return say_problems(run.out, lists)
 
 
+def table(found: list[Offer]) -> list[str]:
+    """Offers as lines of text, in the order given."""
+    titles = ("$/H", "$/GPU", "$/GB", "TYPE", "GPU", "REGION", "ACCOUNT", "KIND", "FREE")
+    return words.table(titles, [_row(item) for item in found], right=frozenset({0, 1, 2}))
+
+
 def _row(offer: Offer) -> tuple[str, ...]:
-    each = f"{offer.price.usd_per_hour / offer.gpu_count:.2f}" if offer.price and offer.gpu_count else words.UNKNOWN
     return (
         words.price(offer.price),
-        each,
+        words.UNKNOWN if offer.usd_per_gpu is None else words.digits(offer.usd_per_gpu),
+        words.UNKNOWN if offer.usd_per_gb is None else f"{offer.usd_per_gb:.4f}",
         offer.instance_type,
         words.gpus(offer.gpu_count, offer.gpu, offer.vram_gb),
         offer.region,

@@ -93,6 +93,16 @@ def _origin(value: Any) -> str:
     return str(value).rstrip("/")
 
 
+CONSENT_SENTENCE = "I accept that whoever gets into a host of this account can use its key for everything"
+"""What a person writes, in so many words, before a key for a whole account is put on its hosts."""
+
+
+def _consent(value: Any) -> bool:
+    if value != CONSENT_SENTENCE:
+        raise ValueError
+    return True
+
+
 TEXT = Kind("text", "text in quotes", _exact(str))
 FLAG = Kind("true or false", "true or false, without quotes", _exact(bool))
 DURATION = Kind("duration", "a duration in quotes", _duration)
@@ -105,6 +115,7 @@ VARIABLE = Kind("variable", "the name of an environment variable", _variable)
 FILE = Kind("file", "an absolute path, or one that begins with ~/", _file)
 COMMAND = Kind("command", "a command line, or a list of words", _command)
 ORIGIN = Kind("URL", "scheme, host and port only", _origin)
+CONSENT = Kind("sentence", f'exactly this sentence, if that is what you want: "{CONSENT_SENTENCE}"', _consent)
 
 
 def setting(kind: Kind, example: str, default: Any = None, only: str | None = None) -> Any:

@@ -28,11 +28,13 @@ from gpudash.fleet.lanes import Lane
 from gpudash.fleet.pace import backoff_s
 from gpudash.fleet.record import ENDING_VERBS, Record, is_reachable
 from gpudash.fleet.session import REGIONS, Session
+from gpudash.fleet.spending import Spending, report
 from gpudash.hosts.sshcmd import ssh_argv
 from gpudash.model.capability import Verb
 from gpudash.model.event import Event
-from gpudash.model.instance import InstanceKey
+from gpudash.model.instance import Instance, InstanceKey
 from gpudash.model.listing import Listing
+from gpudash.model.money import Interval
 from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
 from gpudash.model.operation import Operation, Stage
 from gpudash.model.policy import EndAction, Policy
@@ -180,6 +182,15 @@ class Fleet:
         """The ledger's diary, newest first."""
         return await self._ledger.call(self.session.ledger.events, limit, key)
 
+    async def spending(self, since: datetime, until: datetime) -> Spending:
+        """What was spent in that span, and the month so far."""
+        now = self.clock.now()
+        return await self._ledger.call(report, self.session.ledger, self.session.config, since, until, now)
+
+    async def intervals(self, key: InstanceKey) -> list[Interval]:
+        """Every priced stretch of one instance's life, oldest first."""
+        return await self._ledger.call(self.session.ledger.intervals, key)
+
     # -- tunnels --------------------------------------------------------------------------------------------------
 
     async def open_tunnel(self, key: InstanceKey, remote: int, local: int | None = None) -> Tunnel:
@@ -224,8 +235,11 @@ class Fleet:
     async def _watch_region(self, account: str, region: str) -> None:
         lane = self._lanes["read", account, region]
 
+        def show(page: Listing[Instance]) -> None:
+            self._from_thread(lambda: self._publish(self.store.apply_page(page)))
+
         async def ask() -> None:
-            await self._absorb(await lane.call(self.session.list_instances, account, region))
+            await self._absorb(await lane.call(self.session.list_instances, account, region, show))
 
         while True:
             await self._patiently(account, region, ask)
@@ -279,6 +293,10 @@ class Fleet:
     async def _step(self) -> None:
         for operation in list(self.store.operations.values()):
             self._drive(operation)
+        for account, region in self.session.tidier.due():
+            lane = self._lanes["tidy", account]
+            if not lane.busy:
+                lane.submit(self.session.tidier.tidy, account, region)
         now = self.clock.monotonic()
         for record in list(self.store.records.values()):
             if is_reachable(record):

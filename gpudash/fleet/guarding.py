@@ -6,6 +6,7 @@ the configuration, under the earliest known hard deadline, with a revision above
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from gpudash.fleet.record import Record, is_reachable
 from gpudash.ledger import codec
 from gpudash.model.capability import Verb
 from gpudash.model.duration import format_duration
-from gpudash.model.guard import same_limits
+from gpudash.model.guard import powerless, same_limits
 from gpudash.model.host import HostStatus
 from gpudash.model.instance import InstanceKey
 from gpudash.model.operation import Operation, Stage
@@ -32,6 +33,7 @@ from gpudash.model.policy import Policy
 if TYPE_CHECKING:
     from gpudash.hosts.client import StatusClient
 
+ACCOUNT_KEY = '"token_file": "account.key"'
 POLICY = "policy"
 READ_BACK_S = 8.0
 """How long a new daemon has to answer with the policy it was given."""
@@ -50,6 +52,8 @@ class Armed:
     version: str
     problem: str | None
     """Why the guard is not proved; None where the policy was read back."""
+    only_reports: bool = False
+    """This cloud gives its hosts no way to end themselves: statusd measures, and the end comes from outside."""
 
     @property
     def detail(self) -> str:
@@ -58,7 +62,8 @@ class Armed:
             return self.problem
         lease = self.policy.lease_deadline
         until = f", lease until {lease:%Y-%m-%d %H:%M:%S} UTC" if lease else ""
-        return f"statusd {self.version} answers with the policy{until}"
+        outside = "; the host cannot end itself: the watchdog must" if self.only_reports else ""
+        return f"statusd {self.version} answers with the policy{until}{outside}"
 
 
 # -- intents ----------------------------------------------------------------------------------------------------------
@@ -141,7 +146,7 @@ def advance_rearm(desk: Desk, operation: Operation) -> Operation:
     wanted = merged(desk.ledger.policies().get(record.key), record.instance.tag_policy) or Policy()
     try:
         status = ask(client(desk, record, LINK_PATIENCE_S))
-        if status is None or not same_limits(wanted, status.policy) or not status.enforcing:
+        if status is None or not same_limits(wanted, status.policy) or powerless(status) is not None:
             armed = arm(desk, record, wanted, config_of(desk, record))
         else:
             armed = Armed(wanted, status.version, None)
@@ -195,14 +200,32 @@ def arm(desk: Desk, record: Record, wanted: Policy, config: Mapping[str, object]
     policy = next_policy(wanted, before.policy if before else None)
     status: HostStatus | None = None
     version = ""
+    key = _account_key(desk, record, config)
     for _ in range(2):
-        version = push(link, {**config, "policy": policy_json(policy)}).version
+        version = push(link, {**config, "policy": policy_json(policy)}, account_key=key).version
         status = _read_back(desk, daemon, policy)
         if status is not None and same_limits(policy, status.policy):
             break
         if status is not None:
             policy = next_policy(policy, status.policy)
-    return Armed(policy, version, _record_outcome(desk, record, policy, status))
+    problem = _record_outcome(desk, record, policy, status)
+    has_no_way = status is not None and status.end_method is None
+    if problem is None and status is not None and not has_no_way:
+        problem = powerless(status)
+    return Armed(policy, version, problem, only_reports=has_no_way)
+
+
+def _account_key(desk: Desk, record: Record, config: Mapping[str, object]) -> str | None:
+    """The key of the whole account, where the way to the end names it and a person agreed in so many words."""
+    from gpudash.config.credentials import resolve
+
+    if ACCOUNT_KEY not in json.dumps(config["end"]):
+        return None
+    account = desk.config.accounts[record.key.account]
+    if not account.key_on_hosts:
+        text = f"Nobody agreed that the key of account {account.name} may be put on {record.instance.name}."
+        raise Refused(text, hint=f"Set key_on_hosts in [accounts.{account.name}], or let the watchdog end it.")
+    return resolve(account)
 
 
 def next_policy(wanted: Policy, in_force: Policy | None) -> Policy:
@@ -292,10 +315,6 @@ def _record_outcome(desk: Desk, record: Record, policy: Policy, status: HostStat
         return f"the host enforces other limits than were asked for: {_words(status.policy)}"
     desk.ledger.adopt(record.key)
     desk.ledger.set_policy(record.key, policy)
-    if not status.enforcing:
-        return "statusd reports but does not enforce"
-    if status.end_method is None:
-        return "statusd has no way to end this host"
     if not same_limits(policy, record.instance.tag_policy) or not record.instance.managed:
         try:
             write_tags(desk, record.key, policy, managed=True)

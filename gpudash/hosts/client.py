@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from gpudash.clock import iso, parse_iso
 from gpudash.errors import NoService, Refused, StatusdError
 from gpudash.hosts.connect import broken
+from gpudash.model.history import History, parse_history
 from gpudash.model.policy import EndAction
 
 if TYPE_CHECKING:
@@ -70,6 +71,25 @@ class StatusClient:
     def health(self) -> dict[str, Any]:
         """The ``/health`` document: whether it is well, its version and build."""
         return self._ask("GET", "/health", None, may_be_ill=True)
+
+    def history(self) -> History:
+        """Every signal, once a minute for the last hours.
+
+        Raises:
+            StatusdError: it is not there, is too old to remember, or its answer makes no sense.
+        """
+        try:
+            return parse_history(self._ask("GET", "/history", None))
+        except ValueError as exc:
+            raise StatusdError(f"statusd on {self._link.name} has no history: {exc}.") from exc
+
+    def log(self, lines: int = 200) -> tuple[str, ...]:
+        """The last lines of its log, oldest first; it keeps 200.
+
+        Raises:
+            StatusdError: it is not there, or is too old to tell.
+        """
+        return tuple(str(line) for line in self._ask("GET", f"/log?lines={lines}", None).get("lines") or ())
 
     def extend(self, deadline: datetime) -> datetime:
         """Move the lease to `deadline`; the same moment again changes nothing. Answers the deadline in force.

@@ -86,6 +86,7 @@ class Install:
             if is_new:
                 os.unlink(self.release)
             raise
+        self.place_key()
         if not os.path.exists(self.path("token")):
             write(self.path("token"), self.order["token"].encode() + b"\n")
         if self.order["verb"] == "config":
@@ -123,6 +124,13 @@ class Install:
             self.statusd(self.release, "--check", home=stage)
         finally:
             shutil.rmtree(stage, ignore_errors=True)
+
+    def place_key(self) -> None:
+        """The account's key where a person agreed to it; without that, none stays behind."""
+        if self.order["account_key"] is not None:
+            write(self.path("account.key"), self.order["account_key"].encode() + b"\n")
+        elif os.path.exists(self.path("account.key")):
+            os.unlink(self.path("account.key"))
 
     def swap(self, before: str | None, config_before: str | None) -> None:
         """Stop the old, start the new; on any trouble the old again."""

@@ -46,7 +46,7 @@ except OSError: releases = []
 print(json.dumps(dict(
     python=sys.executable, version=sys.version.split()[0], uid=os.getuid(), home=home, root=root, systemd=systemd,
     sudo=sudo, running=running(), build=run.get("build"), port=run.get("port"), current=digest("current"),
-    config=digest("config.json"), token=bool(read("token")), releases=releases)))
+    config=digest("config.json"), token=bool(read("token")), releases=releases, account_key=digest("account.key"))))
 """
 
 _SCRIPT = """\
@@ -79,6 +79,8 @@ class Sight:
     """Hash of the release in force."""
     config: str | None
     """Hash of the configuration."""
+    account_key: str | None
+    """Hash of the account's key, where one was put there."""
     token: bool
     releases: tuple[str, ...]
 

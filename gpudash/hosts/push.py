@@ -108,6 +108,7 @@ def push(
     *,
     progress: Callable[[str], None] | None = None,
     wanted: Program | None = None,
+    account_key: str | None = None,
 ) -> PushResult:
     """Bring a host to this build and configuration.
 
@@ -116,6 +117,7 @@ def push(
         config: the host's ``config.json``.
         progress: told each step in a few words, from the thread of the caller.
         wanted: another build than our own.
+        account_key: written to ``account.key`` (0600) for the ``end`` steps that name it; None takes an older one away.
 
     Raises:
         PushFailed: it does not run; what ran before runs again, and the text says so.
@@ -128,17 +130,22 @@ def push(
     tell("looking at the host")
     sight = probe(link)
     right_build = _is_healthy(link, sight, build)
-    same_config = sight.config == hashlib.sha256(text.encode()).hexdigest()
-    changed = not (right_build and same_config and sight.token)
+    same_config = sight.config == _digest(text)
+    same_key = sight.account_key == (None if account_key is None else _digest(account_key + "\n"))
+    changed = not (right_build and same_config and same_key and sight.token)
     if changed:
         verb = "config" if right_build and sight.token else "install"
         tell("writing its limits" if verb == "config" else f"starting statusd {build.version} ({build.build})")
-        order = _order(verb, sight, build, text)
+        order = {**_order(verb, sight, build, text), "account_key": account_key}
         report = _install(link, sight, order)
         if verb == "install":
             tell("waiting for its answer")
             _await_health(link, sight, order, report, build)
     return PushResult(build.version, build.build, changed, link.clock.monotonic() - begun)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _is_healthy(link: Link, sight: Sight, build: Program) -> bool:

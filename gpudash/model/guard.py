@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from gpudash.model.host import HostStatus
 from gpudash.model.instance import Instance
-from gpudash.model.policy import Policy
+from gpudash.model.policy import EndAction, Policy
 
 FRESH_FOR = timedelta(seconds=60)
 """A policy read back longer ago than this proves nothing any more."""
@@ -68,14 +68,30 @@ def judge(
     problem = _problem(wanted, status)
     if problem:
         return GuardVerdict(GuardLevel.DEGRADED, problem)
-    return GuardVerdict(GuardLevel.ARMED, f"policy read back {int(age.total_seconds())} s ago")
+    own_end = f"; {powers(status)}" if status.can_end else ""
+    return GuardVerdict(GuardLevel.ARMED, f"policy read back {int(age.total_seconds())} s ago{own_end}")
+
+
+def powers(status: HostStatus) -> str:
+    """What the host may do to itself: ``can stop and terminate itself``, or that something outside has to."""
+    if not status.can_end:
+        return "cannot end itself: the watchdog must"
+    return f"can {' and '.join(action for action in EndAction if action in status.can_end)} itself"
+
+
+def powerless(status: HostStatus) -> str | None:
+    """Why the daemon's own end is no guard; None where it is one."""
+    why = f" ({status.end_problems[0]})" if status.end_problems else ""
+    if status.can_end is not None and not status.can_end:
+        return powers(status) + why
+    if not status.enforcing:
+        return f"{powers(status)}, but not as its limits ask{why}" if status.can_end else "statusd does not enforce"
+    return None if status.end_method else "statusd has no way to end this host"
 
 
 def _problem(wanted: Policy | None, status: HostStatus) -> str | None:
-    if not status.enforcing:
-        return "statusd reports but does not enforce"
-    if status.end_method is None:
-        return "statusd has no way to end this host"
+    if (unable := powerless(status)) is not None:
+        return unable
     if status.ending is not None and status.ending.last_error:
         return f"statusd cannot end the host: {status.ending.last_error}"
     if wanted is not None and not same_limits(wanted, status.policy):

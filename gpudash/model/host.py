@@ -118,6 +118,10 @@ class HostStatus:
     ends_why: str | None
     cpu_pct: float | None = None
     events: tuple[HostEvent, ...] = ()
+    can_end: frozenset[EndAction] | None = None
+    """What the host can do to itself, as the daemon found out beforehand; None for a daemon that does not say."""
+    end_problems: tuple[str, ...] = ()
+    """What is wrong with the ways to an end that would not work now."""
 
     @property
     def gpu_util_pct(self) -> float | None:
@@ -163,7 +167,20 @@ def _parse(body: Mapping[str, Any]) -> HostStatus:
         ends_why=_words(body.get("ends_why")),
         cpu_pct=_number(body.get("cpu_pct")),
         events=tuple(HostEvent(parse_iso(e["at"]), str(e["kind"]), str(e["text"])) for e in body.get("events") or ()),
+        can_end=_can_end(body.get("end")),
+        end_problems=_end_problems(body.get("end")),
     )
+
+
+def _can_end(body: Mapping[str, Any] | None) -> frozenset[EndAction] | None:
+    if not body:
+        return None
+    return frozenset(action for action in EndAction if action.value in (body.get("can") or ()))
+
+
+def _end_problems(body: Mapping[str, Any] | None) -> tuple[str, ...]:
+    ways = (body or {}).get("ways") or ()
+    return tuple(dict.fromkeys(f"{way.get('method')}: {way['problem']}" for way in ways if way.get("problem")))
 
 
 def _policy(body: Mapping[str, Any]) -> Policy:

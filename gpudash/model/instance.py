@@ -57,7 +57,10 @@ class InstanceState(StrEnum):
     @property
     def bills_compute(self) -> bool:
         """Compute may be billed in this state; in doubt it is."""
-        return self not in {InstanceState.STOPPED, InstanceState.HIBERNATED, InstanceState.TERMINATED}
+        return self not in _NO_COMPUTE
+
+
+_NO_COMPUTE = frozenset({InstanceState.STOPPED, InstanceState.HIBERNATED, InstanceState.TERMINATED})
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,17 @@ class Offer:
     memory_gb: int | None = None
     disk_gb: int | None = None
 
+    @property
+    def usd_per_gpu(self) -> Decimal | None:
+        """USD an hour for one GPU; None where the price is unknown or there is no GPU."""
+        return self.price.usd_per_hour / self.gpu_count if self.price and self.gpu_count else None
+
+    @property
+    def usd_per_gb(self) -> Decimal | None:
+        """USD an hour for one GB of VRAM over all GPUs; None where either is unknown."""
+        vram = self.gpu_count * self.vram_gb
+        return self.price.usd_per_hour / vram if self.price and vram else None
+
 
 @dataclass(frozen=True, slots=True)
 class OfferFilter:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _PACKAGES = {
     "aws": "gpudash.providers.aws",
+    "lambda": "gpudash.providers.lambda_cloud",
+    "runpod": "gpudash.providers.runpod",
     "sandbox": "gpudash.providers.sandbox",
 }
 """Each package offers `CAPABILITIES` without importing an SDK, and `create(account, clock)`."""

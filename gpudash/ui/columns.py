@@ -15,8 +15,9 @@ from gpudash.model.instance import InstanceState
 from gpudash.model.operation import Stage
 from gpudash.model.tunnel import TunnelState
 from gpudash.ui import cells
+from gpudash.ui.order import SortKey
 from gpudash.ui.scene import Line, Scene, plain
-from gpudash.ui.view import Fields, SortKey
+from gpudash.ui.view import Fields
 
 R = TypeVar("R")
 
@@ -44,6 +45,8 @@ class Column(NamedTuple, Generic[R]):
     """From and up to which screen width it is there at all."""
     falling: bool = False
     """The first press sorts the largest first."""
+    live: bool = True
+    """What it says depends on the moment, not on the record alone."""
 
 
 class Placed(NamedTuple, Generic[R]):
@@ -52,6 +55,8 @@ class Placed(NamedTuple, Generic[R]):
     column: Column[R]
     x: int
     width: int
+    gap: int
+    """Blank cells before it."""
 
 
 def arrange(columns: Sequence[Column[R]], width: int) -> list[Placed[R]]:
@@ -68,9 +73,10 @@ def arrange(columns: Sequence[Column[R]], width: int) -> list[Placed[R]]:
             break
     chosen.sort(key=fitting.index)
     widths = _spread(chosen, width - used)
-    placed, x = [], 0
+    placed: list[Placed[R]] = []
+    x = 0
     for column, wide in zip(chosen, widths, strict=True):
-        placed.append(Placed(column, x, wide))
+        placed.append(Placed(column, x, wide, gap if placed else 0))
         x += wide + gap
     return placed
 
@@ -132,14 +138,13 @@ def _util(record: Record) -> float | None:
     return record.status.gpu_util_pct if record.status else None
 
 
-def _lease(record: Record) -> float | None:
-    deadline = record.policy.lease_deadline if record.policy else None
-    return deadline.timestamp() if deadline else None
+def _lease(record: Record) -> datetime | None:
+    return record.policy.lease_deadline if record.policy else None
 
 
-def ends_at(record: Record) -> float | None:
+def ends_at(record: Record) -> datetime | None:
     first = record.ends()
-    return first[0].timestamp() if first else None
+    return first[0] if first else None
 
 
 def _idle(record: Record) -> float | None:
@@ -174,19 +179,33 @@ FLEET: tuple[Column[Record], ...] = (
     Column("status", "STATUS", 13, cells.status, _guard, weight=1, screens=_NARROW),
     Column("state", "STATE", 13, cells.state, lambda r: r.instance.state.value, weight=1, key="S", screens=_WIDE),
     Column("guard", "GUARD", 10, cells.guard, _guard, weight=1, screens=_WIDE, key="U"),
-    Column("name", "NAME", 14, cells.name, lambda r: r.instance.name.casefold(), weight=1, grow=18, key="N"),
-    Column("account", "ACCOUNT", 9, cells.account, lambda r: r.key.account, weight=5, grow=7, key="A"),
-    Column("region", "REGION", 14, cells.region, lambda r: r.instance.region, weight=8, key="R", screens=(200, 10_000)),
-    Column("type", "TYPE", 18, cells.kind, lambda r: r.instance.instance_type, weight=9, screens=(220, 10_000)),
-    Column("gpu", "GPU", 11, cells.gpu, _gpu, weight=2, grow=9, key="G"),
-    Column("util", "UTIL", 13, cells.util, _util, weight=4, grow=12, key="B", falling=True),
-    Column("price", "$/H", 6, cells.price, hourly, weight=1, grow=1, right=True, key="H", falling=True),
+    Column(
+        "name", "NAME", 14, cells.name, lambda r: r.instance.name.casefold(), weight=1, grow=18, key="N", live=False
+    ),
+    Column("account", "ACCOUNT", 9, cells.account, lambda r: r.key.account, weight=5, grow=7, key="A", live=False),
+    Column(
+        "region",
+        "REGION",
+        14,
+        cells.region,
+        lambda r: r.instance.region,
+        weight=8,
+        key="R",
+        screens=(200, 10_000),
+        live=False,
+    ),
+    Column(
+        "type", "TYPE", 18, cells.kind, lambda r: r.instance.instance_type, weight=9, screens=(220, 10_000), live=False
+    ),
+    Column("gpu", "GPU", 11, cells.gpu, _gpu, weight=2, grow=9, key="G", live=False),
+    Column("util", "UTIL", 13, cells.util, _util, weight=4, grow=12, key="B", falling=True, live=False),
+    Column("price", "$/H", 6, cells.price, hourly, weight=1, grow=1, right=True, key="H", falling=True, live=False),
     Column("spent", "SPENT", 8, cells.spent, spent_so_far, weight=2, grow=2, right=True, key="C", falling=True),
     Column("idle", "IDLE", 12, cells.idle, _idle, weight=3, grow=4, key="I"),
     Column("lease", "LEASE", 12, cells.lease, _lease, weight=6, key="L", screens=_WIDE),
     Column("ends", "ENDS", 13, cells.ends, ends_at, weight=1, grow=4, key="E"),
     Column("projected", "AT END", 9, cells.projected, None, weight=10, right=True, screens=(180, 10_000)),
-    Column("tunnels", "TUN", 3, cells.tunnels, _up, weight=7, right=True, falling=True),
+    Column("tunnels", "TUN", 3, cells.tunnels, _up, weight=7, right=True, falling=True, live=False),
 )
 
 
@@ -228,6 +247,7 @@ FIELDS: Fields[Record] = Fields(
         "vram": lambda r, _: r.instance.vram_gb,
         "util": lambda r, _: _util(r),
     },
+    slow=frozenset({"state", "guard", "ends", "idle", "spent"}),
 )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from textual.fuzzy import FuzzySearch
@@ -119,10 +119,14 @@ def _instances(app: GpudashApp) -> Iterator[Command]:
     for record in app.fleet.store.records.values():
         yield Command(
             f"go to {record.instance.name or record.key.id}",
-            lambda record=record: _about(record),
-            lambda key=record.key: _home(app).go_to(key),
+            partial(_about, record),
+            partial(_go_to, app, record.key),
             words=f"{record.key.account} {record.key.id}",
         )
+
+
+def _go_to(app: GpudashApp, key: object) -> None:
+    _home(app).go_to(key)
 
 
 def _about(record: Record) -> str:
@@ -131,18 +135,20 @@ def _about(record: Record) -> str:
 
 def _themes(app: GpudashApp) -> Iterator[Command]:
     good, bad = themes.load_all()
-    yield Command("themes: look at them all", lambda: "A list that shows each as the cursor passes.", lambda: _list(app))
+    yield Command(
+        "themes: look at them all", lambda: "A list that shows each as the cursor passes.", lambda: _list(app)
+    )
     for theme in good:
         yield Command(
             f"theme {theme.name}",
-            lambda theme=theme: theme.about,
-            lambda name=theme.name: app.choose_theme(name),
+            partial(str, theme.about),
+            partial(app.choose_theme, theme.name),
             words=theme.about,
             theme=theme.name,
         )
     for problem in bad:
         text = str(problem)
-        yield Command("theme refused", lambda text=text: text, lambda: None, words=text, reason=text)
+        yield Command("theme refused", partial(str, text), lambda: None, words=text, reason=text)
 
 
 def _list(app: GpudashApp) -> None:

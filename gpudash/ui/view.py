@@ -11,15 +11,15 @@ compare, `!` before any of them turns it round, quotes keep spaces together. All
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeVar
 
-R = TypeVar("R")
+from gpudash.ui.order import Row, Sorted, SortKey
 
-SortKey = float | str
-"""What rows are ordered by; None sorts last, whichever way."""
+R = TypeVar("R")
 
 _TERM = re.compile(r'!?(?:[\w$/.%-]+[:<>]=?)?(?:"[^"]*"?|[^\s"]+)|!')
 _COLUMN = re.compile(r"([\w$/.%-]*)([:<>])=?(.*)", re.DOTALL)
@@ -32,23 +32,14 @@ class Fields(NamedTuple, Generic[R]):
     numbers: Mapping[str, Callable[[R, datetime], float | None]] = {}
     default_number: str = "price"
     """Which figure a bare ``<3`` means."""
+    slow: frozenset[str] = frozenset()
+    """Columns whose words or figures live with the clock and take long to make; searched slice by slice."""
+    tests: Mapping[str, Callable[[str], Callable[[R], bool] | str]] = {}
+    """Columns that are no text: what makes a test of the word given, or says what is wrong with it."""
 
     @property
     def names(self) -> list[str]:
-        return sorted({*self.words, *self.numbers})
-
-
-@dataclass(eq=False, slots=True)
-class Row(Generic[R]):
-    """One line's place in a view."""
-
-    key: Hashable
-    record: R
-    needle: str | None = None
-    """Lower-case text that plain words are looked for in; made when first needed."""
-    order: SortKey | None = None
-    position: int = -1
-    """Its line while it is shown, else -1."""
+        return sorted({*self.words, *self.numbers, *self.tests})
 
 
 class Term(NamedTuple):
@@ -88,6 +79,17 @@ class Filter(Generic[R]):
     def __bool__(self) -> bool:
         return bool(self.terms)
 
+    @property
+    def is_slow(self) -> bool:
+        """Ten thousand rows would be felt in the keys."""
+        return any(term.column in self.fields.slow for term in self.terms)
+
+    def narrows(self, other: Filter[R]) -> bool:
+        """Whether all rows that fit this one surely fit the other, as when a word gets one more letter."""
+        if not other.terms or len(self.terms) < len(other.terms):
+            return False
+        return all(_narrows(new, old) for new, old in zip(self.terms, other.terms, strict=False))
+
     def keep(self, rows: Iterable[Row[R]], needle: Callable[[R], str], now: datetime) -> list[Row[R]]:
         """Those rows that fit every term."""
         left = list(rows)
@@ -104,6 +106,9 @@ class Filter(Generic[R]):
             if term.negated:
                 return [row for row in rows if word not in (row.needle or "")]
             return [row for row in rows if word in (row.needle or "")]
+        if term.sign == ":" and term.column in self.fields.tests:
+            test = self.fields.tests[term.column](term.word)
+            return rows if isinstance(test, str) else [row for row in rows if test(row.record) is not term.negated]
         if term.sign == ":":
             words = self.fields.words[term.column]
             return [row for row in rows if (term.word in words(row.record, now).casefold()) is not term.negated]
@@ -115,16 +120,30 @@ class Filter(Generic[R]):
         return [row for row in rows if fits(numbers(row.record, now))]
 
 
+def _narrows(new: Term, old: Term) -> bool:
+    if new == old:
+        return True
+    return (
+        not new.negated
+        and not old.negated
+        and new.sign == old.sign == ":"
+        and (new.column == old.column and old.word in new.word)
+    )
+
+
 def _term(body: str, negated: bool, fields: Fields[R]) -> tuple[Term | None, str | None]:
     match = _COLUMN.fullmatch(body) if not body.startswith('"') else None
     if match is None:
         return Term(body.strip('"').casefold(), negated=negated), None
     column, sign, value = match[1].casefold(), match[2], match[3].strip('"').casefold()
+    if sign == ":" and column in fields.tests:
+        test = fields.tests[column](value) if value else None
+        return (None, test) if test is None or isinstance(test, str) else (Term(value, column, ":", negated), None)
     if sign == ":":
         if column not in fields.words:
             if not column:
                 return Term(body.casefold(), negated=negated), None
-            return None, f"no column {column!r}; there are {', '.join(sorted(fields.words))}"
+            return None, f"no column {column!r}; there are {', '.join(sorted({*fields.words, *fields.tests}))}"
         return (Term(value, column, ":", negated), None) if value else (None, None)
     column = column or fields.default_number
     if column not in fields.numbers:
@@ -136,8 +155,20 @@ def _term(body: str, negated: bool, fields: Fields[R]) -> tuple[Term | None, str
     return Term(value.lstrip("$"), column, sign, negated), None
 
 
+SLICE = 500
+"""Rows that are looked at in one go where looking takes long."""
+AT_ONCE = 1000
+"""Up to so many are looked at in one go, however long it takes."""
+MANY_MOVED = 400
+"""Above so many changed rows, sorting anew is faster than putting each in its place."""
+
+
 class View(Generic[R]):
-    """Rows, filtered and sorted. Holds no screen state beyond what orders it."""
+    """Rows, filtered and sorted. Holds no screen state beyond what orders it.
+
+    A few changed rows are taken out and put in their places; ten thousand are sorted only when the sort changes. A
+    filter goes over the sorted rows and keeps their order.
+    """
 
     def __init__(self, fields: Fields[R], needle: Callable[[R], str]) -> None:
         self.fields = fields
@@ -146,84 +177,212 @@ class View(Generic[R]):
         self.filter: Filter[R] = Filter.parse("", fields)
         self.only: Callable[[R, datetime], bool] | None = None
         """A condition beside the filter (`!` faults only)."""
-        self._needle = needle
-        self._sort_key: Callable[[R], SortKey | None] = lambda _: None
         self.sort_id = ""
         self.reverse = False
+        self.placed = 0
+        """Rows put in their place one by one so far; tests count it."""
+        self._needle = needle
+        self._sort_key: Callable[[R], SortKey | None] = lambda _: None
+        self._all: Sorted[R] = Sorted()
+        self._shown = self._all
+        self._touched: dict[Row[R], _Move] = {}
+        self._unsorted = True
+        self._looked_for: tuple[object, object] = (self.filter, None)
+        self._search: Iterator[Row[R]] | None = None
+        self._round: Iterator[Row[R]] = iter(())
+        self._number = 0
 
     def sort_by(self, sort_id: str, key: Callable[[R], SortKey | None], *, reverse: bool = False) -> None:
         """Order by another value; takes effect with the next `rebuild`."""
-        self.sort_id, self._sort_key, self.reverse = sort_id, key, reverse
-        for row in self.rows.values():
-            row.order = key(row.record)
+        self._unsorted = True
+        self._settle()
+        self.reverse = reverse
+        if (sort_id, key) != (self.sort_id, self._sort_key):
+            self.sort_id, self._sort_key = sort_id, key
+            for row in self.rows.values():
+                row.order = key(row.record)
 
     def replace_all(self, records: Mapping[Any, R]) -> None:
         """Take over a whole set of records; rows of keys that stay are kept."""
         for gone in [key for key in self.rows if key not in records]:
-            self.rows.pop(gone).position = -1
-        for key, record in records.items():
-            self.put(key, record)
+            self.drop(gone)
+        if self.rows:
+            for key, record in records.items():
+                self.put(key, record)
+            return
+        order = self._sort_key
+        self._unsorted = True
+        self.rows = {key: Row(key, record, n, order(record)) for n, (key, record) in enumerate(records.items())}
+        self._number = len(self.rows)
 
     def put(self, key: Hashable, record: R) -> bool:
         """Take over one record. True where the order or the filter may now be another."""
         row = self.rows.get(key)
         if row is None:
-            self.rows[key] = Row(key, record, order=self._sort_key(record))
+            self._number += 1
+            row = self.rows[key] = Row(key, record, self._number, self._sort_key(record))
+            if not self._unsorted:
+                self._touched[row] = _Move(False, True, row.order)
             return True
         if row.record is record:
             return False
         row.record, row.needle = record, None
         order = self._sort_key(record)
-        moved = order != row.order
-        row.order = order
-        return moved or bool(self.filter) or self.only is not None
+        move = self._touched.get(row)
+        if order == (row.order if move is None else move.order) and not self.filter and self.only is None:
+            return False
+        self._touched[row] = _Move(move is None or move.was_there, True, order)
+        return True
 
     def drop(self, key: Hashable) -> bool:
         """Forget one record. True where it was there."""
         row = self.rows.pop(key, None)
         if row is None:
             return False
-        row.position = -1
+        move = self._touched.pop(row, None)
+        if move is None or move.was_there:
+            self._touched[row] = _Move(True, False, None)
         return True
 
-    def rerank(self) -> bool:
-        """Ask every row's sort value again, for those that change with the clock. True where one moved."""
+    def look_again(self, now: datetime, limit: int) -> bool:
+        """Ask the next `limit` rows again what moves with the clock: sort value and filter. True where one moved.
+
+        Makes the words that a filter will look through, too, so that its first key need not.
+        """
+        rows = list(islice(self._round, limit))
+        if not rows:
+            self._round = iter(list(self.rows.values()))
+            rows = list(islice(self._round, limit))
+        rows = [row for row in rows if row not in self._touched and self.rows.get(row.key) is row]
+        fitting = set(self._fitting(rows, now)) if self._is_filtered and self._search is None else None
         moved = False
-        for row in self.rows.values():
+        for row in rows:
+            if row.needle is None:
+                row.needle = self._needle(row.record)
             order = self._sort_key(row.record)
-            if order != row.order:
-                row.order = order
+            if order != row.order or (fitting is not None and (row in fitting) is not (row.position >= 0)):
+                self._touched[row] = _Move(True, True, order)
                 moved = True
         return moved
 
     def rebuild(self, now: datetime) -> None:
-        """Filter and sort. The order among equals is that of arrival, so lines do not dance."""
-        for row in self.order:
-            row.position = -1
-        shown = list(self.rows.values())
+        """Filter and sort. The order among equals is that of arrival, so lines do not dance.
+
+        Where looking takes long the first screens of rows are there at once and `is_searching` says so; `search_on`
+        finds the rest.
+        """
+        looked_for = (self.filter, self.only)
+        if self._unsorted or len(self._touched) > MANY_MOVED:
+            self._settle()
+            self._all.fill(self.rows.values(), self.reverse)
+            self._unsorted = False
+            self._search_from(self._all.rows, now)
+        elif looked_for != self._looked_for or self._search is not None:
+            self._mend(now)
+            narrower = self._search is None and self.only is self._looked_for[1] and self.filter.narrows(self._last)
+            self._search_from(self._shown.rows if narrower else self._all.rows, now)
+        elif self._touched:
+            self._mend(now)
+        self._looked_for = looked_for
+
+    @property
+    def is_searching(self) -> bool:
+        """Not every row has been looked at yet."""
+        return self._search is not None
+
+    def search_on(self, now: datetime) -> None:
+        """Look at the next rows."""
+        if self._search is None:
+            return
+        rows = list(islice(self._search, SLICE))
+        self._show(self._fitting(rows, now))
+        if len(rows) < SLICE:
+            self._search = None
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    @property
+    def _is_filtered(self) -> bool:
+        return bool(self.filter) or self.only is not None
+
+    @property
+    def _last(self) -> Filter[R]:
+        last = self._looked_for[0]
+        assert isinstance(last, Filter)
+        return last
+
+    def _fitting(self, rows: Sequence[Row[R]], now: datetime) -> list[Row[R]]:
         if self.only is not None:
             only = self.only
-            shown = [row for row in shown if only(row.record, now)]
-        if self.filter:
-            shown = self.filter.keep(shown, self._needle, now)
-        known = [row for row in shown if row.order is not None]
-        unknown = [row for row in shown if row.order is None] if len(known) < len(shown) else []
-        known.sort(key=_order, reverse=self.reverse)
-        self.order = known + unknown
-        for position, row in enumerate(self.order):
+            rows = [row for row in rows if only(row.record, now)]
+        return self.filter.keep(rows, self._needle, now)
+
+    def _search_from(self, rows: Sequence[Row[R]], now: datetime) -> None:
+        """Show those that fit, in the order they have."""
+        for row in self.order:
+            row.position = -1
+        self._search = None
+        if not self._is_filtered:
+            self._shown = self._all
+            self.order = self._all.rows
+            self._number_from(0)
+            return
+        self._shown = Sorted(reverse=self.reverse)
+        self.order = self._shown.rows
+        if len(rows) <= AT_ONCE or not (self.filter.is_slow or self.only is not None):
+            self._show(self._fitting(rows, now))
+            return
+        self._search = iter(list(rows))
+        self.search_on(now)
+
+    def _show(self, rows: Sequence[Row[R]]) -> None:
+        first = len(self.order)
+        self._shown.extend(rows)
+        self._number_from(first)
+
+    def _settle(self) -> None:
+        """Let every row have the sort value it waits for; lists are made anew after that."""
+        for row, move in self._touched.items():
+            row.order = move.order
+            row.position = -1
+        self._touched.clear()
+
+    def _mend(self, now: datetime) -> None:
+        """Take the touched rows out and put each in its place."""
+        lists = [self._all] if self._shown is self._all else [self._all, self._shown]
+        first = len(self.order)
+        for row, move in self._touched.items():
+            if move.was_there:
+                self._all.take_out(row)
+                if row.position >= 0:
+                    first = min(first, row.position)
+                    if len(lists) > 1:
+                        self._shown.take_out(row)
+            row.position = -1
+        staying = [row for row, move in self._touched.items() if move.stays]
+        for row in staying:
+            row.order = self._touched[row].order
+        fitting = set(self._fitting(staying, now)) if len(lists) > 1 else set()
+        for row in staying:
+            place = self._all.put_in(row)
+            if row in fitting:
+                place = self._shown.put_in(row)
+            if row in fitting or len(lists) == 1:
+                first = min(first, place)
+        self.placed += len(staying)
+        self._touched.clear()
+        self._number_from(first)
+
+    def _number_from(self, first: int) -> None:
+        for position, row in enumerate(islice(self.order, first, None), first):
             row.position = position
 
-    def warm(self, limit: int) -> bool:
-        """Make up to `limit` needles ahead of the first filter key. False when there is nothing left to make."""
-        for row in self.rows.values():
-            if row.needle is None:
-                row.needle = self._needle(row.record)
-                limit -= 1
-                if limit == 0:
-                    return True
-        return False
 
+class _Move(NamedTuple):
+    """What the next `rebuild` has to do with a row."""
 
-def _order(row: Row[R]) -> SortKey:
-    assert row.order is not None
-    return row.order
+    was_there: bool
+    """It stands in the lists, by the sort value it has."""
+    stays: bool
+    order: SortKey | None
+    """The sort value it will have."""

@@ -83,7 +83,7 @@ def home(sshd: Sshd) -> Path:
 
 def snapshot(home: Path) -> dict[str, tuple[int, int]]:
     """Every file of a push with inode and time of change; what statusd itself writes is left out."""
-    written = {"state.json", "statusd.log", "run.json", "lock", "push.lock", "warning.txt"}
+    written = {"state.json", "statusd.log", "run.json", "lock", "push.lock", "warning.txt", "history"}
     return {
         str(path.relative_to(home)): (path.lstat().st_ino, path.lstat().st_mtime_ns)
         for path in home.rglob("*")
@@ -116,6 +116,16 @@ def test_unchanged_push_touches_nothing(link: Link, home: Path) -> None:
     result = push(link, config())
     assert not result.changed
     assert (snapshot(home), pid_of(home)) == (before, pid)
+
+
+def test_account_key_is_private_and_goes_when_it_is_not_wanted(link: Link, home: Path) -> None:
+    """Where a person agreed to it; who takes the consent back takes the key back with the next push."""
+    push(link, config(), account_key="test-key-of-an-account")
+    assert (home / "account.key").read_text() == "test-key-of-an-account\n"
+    assert (home / "account.key").stat().st_mode & 0o777 == 0o600
+    assert not push(link, config(), account_key="test-key-of-an-account").changed
+    assert push(link, config()).changed
+    assert not (home / "account.key").exists()
 
 
 def test_new_limits_need_no_restart(link: Link, home: Path) -> None:
@@ -314,6 +324,17 @@ def test_client_asks_over_one_stream(link: Link, sshd: Sshd) -> None:
     assert client.activity() == held
     assert parse_status(client.status()).awake_because is not None
     client.close()
+
+
+def test_client_reads_history_and_log(link: Link) -> None:
+    """What happened on the host, minute by minute and line by line."""
+    push(link, config())
+    client = StatusClient(link)
+    history = client.history()
+    assert len(history.minutes) >= 1
+    assert "declared" in {signal.name for signal in history.signals}
+    (newest,) = client.log(1)
+    assert newest in client.log()[-2:]
 
 
 def test_client_names_its_own_link(link: Link) -> None:

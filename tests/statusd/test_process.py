@@ -57,7 +57,7 @@ def test_version_prints_version_and_build(host: Host) -> None:
         ({"instance": {"id": None}}, ["instance.id", "i-0c1f"]),
         ({"instance": "i-1"}, ["instance must be a JSON object"]),
         ({"schema": 2}, ["schema", "knows no other"]),
-        ({"end": {"stop": "poweroff"}}, ["end.stop", "a list: program and arguments"]),
+        ({"end": {"stop": "poweroff"}}, ["end.stop", "a list of steps"]),
         ({"service_ports": ["http"]}, ["service_ports", "[8000]"]),
         ({"thresholds": {"gpu_pct": -1}}, ["thresholds.gpu_pct", "at least 0"]),
         ({"port": 0}, ["port", "8080"]),

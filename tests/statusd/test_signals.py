@@ -305,6 +305,8 @@ def test_every_signal_has_its_fields(host: Host) -> None:
     """Each signal comes with value, threshold, verdict and age (DESIGN, statusd HTTP)."""
     host.start(policy=POLICY).settle()
     signals = host.status()["signals"]
-    assert [s["name"] for s in signals] == ["gpu", "gpu_mem", "cpu", "net", "disk", "conn", "ssh", "files", "declared"]
+    assert [s["name"] for s in signals] == [
+        "gpu", "gpu_mem", "cpu", "net", "disk", "conn", "requests", "ssh", "files", "declared",
+    ]  # fmt: skip
     fields = {"name", "verdict", "value", "unit", "threshold", "age_s", "detail", "last_active_at", "counts"}
     assert all(set(s) == fields and s["verdict"] in ("active", "idle", "unknown") for s in signals)

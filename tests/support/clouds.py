@@ -20,6 +20,8 @@ from gpudash.providers.sandbox import control
 from gpudash.providers.sandbox import record as records
 from gpudash.providers.sandbox.layout import HostDir
 from support.aws_cloud import aws_cloud
+from support.lambda_cloud import lambda_cloud
+from support.runpod_cloud import runpod_cloud
 from support.waiting import eventually
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -63,6 +65,14 @@ def reach(cloud: Cloud, key: InstanceKey, state: InstanceState) -> Instance:
         return instance if instance is not None and instance.state is state else None
 
     return eventually(seen, f"{key} becomes {state}")
+
+
+def ended(cloud: Cloud, key: InstanceKey) -> None:
+    """Wait until the cloud shows that it ended: listed as terminated, or absent where ended ones are not listed."""
+    if cloud.provider.capabilities.lists_terminated:
+        reach(cloud, key, InstanceState.TERMINATED)
+    else:
+        eventually(lambda: find(cloud, key) is None, f"{key} is gone")
 
 
 def launched(cloud: Cloud, **changes: Any) -> Instance:
@@ -129,5 +139,10 @@ def sandbox_cloud(clock: Clock | None = None) -> Iterator[SandboxCloud]:
         control.reset()
 
 
-CLOUDS: dict[str, Callable[[], AbstractContextManager[Cloud]]] = {"aws": aws_cloud, "sandbox": sandbox_cloud}
+CLOUDS: dict[str, Callable[[], AbstractContextManager[Cloud]]] = {
+    "aws": aws_cloud,
+    "lambda": lambda_cloud,
+    "runpod": runpod_cloud,
+    "sandbox": sandbox_cloud,
+}
 """Every cloud that the contract tests run over."""

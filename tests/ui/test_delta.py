@@ -127,7 +127,7 @@ async def test_not_one_byte_is_written_when_no_visible_text_changed() -> None:
         await on.pilot.pause(0.3)
         await on.news()
         on.app.beat()
-        on.fleet_screen.table.tick()
+        on.fleet_screen.table.update_lines()
         on.app.refresh(layout=True)
         assert await on.news() == ""
 

@@ -358,3 +358,20 @@ async def test_the_welcome_screen_names_what_was_found(monkeypatch: pytest.Monke
         assert "config.toml" in on.text()
         await on.press("d")
         assert on.app.screen is on.fleet_screen
+
+
+async def test_the_board_filters_by_what_a_model_needs() -> None:
+    """``fits:`` leaves offers with room for a model; an unknown one is said and hides nothing."""
+    async with stage(sample_fleet()) as on:
+        await on.press("n")
+        screen = on.app.screen
+        assert isinstance(screen, LaunchScreen)
+        everything = len(screen.view.order)
+        await on.press(*"fits:llama-3.3-70b@int4")
+        fitting = [row.record for row in screen.view.order]
+        assert 0 < len(fitting) < everything
+        assert all(offer.gpu_count * offer.vram_gb >= 45 for offer in fitting)
+        assert screen.table.record is fitting[0], "what was typed for is under the cursor, the cheapest first"
+        await on.press(*"x")
+        assert "wants one of" in on.text()
+        assert len(screen.view.order) == everything

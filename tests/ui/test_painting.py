@@ -4,11 +4,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from gpudash.clock import ManualClock
+from gpudash.fleet.record import Record
+from gpudash.ui import columns
+from gpudash.ui.columns import Column
+from gpudash.ui.scene import Line, Scene
 from gpudash.ui.synthetic.rows import SyntheticFleet
 from gpudash.ui.synthetic.sample import NOW, sample_fleet
 from tests.ui.helpers import Stage, stage
@@ -51,6 +56,39 @@ async def test_a_tick_costs_the_same_texts_for_100_and_10_000_rows() -> None:
     assert made[100] == made[10_000]
 
 
+async def test_a_tick_asks_rows_that_stand_still_nothing_that_needs_no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def watched(column: Column[Record]) -> Column[Record]:
+        def text(record: Record, scene: Scene, width: int) -> Line:
+            asked.append(column.id)
+            return column.text(record, scene, width)
+
+        return column._replace(text=text)
+
+    monkeypatch.setattr(columns, "FLEET", tuple(watched(column) for column in columns.FLEET))
+    async with stage(StillFleet(10_000, ManualClock(NOW))) as on:
+        await on.beat(1)
+        asked.clear()
+        await on.beat(1)
+        assert set(asked) == {"state", "guard", "spent", "idle", "lease", "ends"}
+        assert len(asked) <= 6 * on.fleet_screen.table.rows_on_screen
+
+
+async def test_news_of_some_rows_is_put_in_place_row_by_row_and_drawn_alone() -> None:
+    fleet = StillFleet(500, ManualClock(NOW))
+    async with stage(fleet) as on:
+        table, view = on.fleet_screen.table, on.fleet_screen.view
+        await on.paint()
+        made, placed = table.texts_made, view.placed
+        shown = [row.key for row in view.order[:5]]
+        fleet._report([key for key in shown if fleet.store.records[key].status is not None] or shown)
+        fleet.put(replace(fleet.store.records[shown[0]].instance, name="renamed"))
+        await on.settle()
+        assert 0 < table.texts_made - made <= 10
+        assert view.placed - placed <= 5
+
+
 async def test_nothing_is_refreshed_when_no_text_changed() -> None:
     fleet = sample_fleet()
     async with stage(fleet) as on:
@@ -58,7 +96,7 @@ async def test_nothing_is_refreshed_when_no_text_changed() -> None:
         await on.pilot.pause(0.3)
         await on.paint()
         before = counts(on)[:2]
-        on.fleet_screen.table.tick()
+        on.fleet_screen.table.update_lines()
         on.app.beat()
         await on.paint()
         assert counts(on)[:2] == before

@@ -11,7 +11,7 @@ from gpudash.ui import commands, themes
 from gpudash.ui.actions import ACTIONS
 from gpudash.ui.screens.costs import CostsScreen
 from gpudash.ui.screens.events import EventsScreen
-from gpudash.ui.screens.palette import Palette, PREVIEW_AFTER_S
+from gpudash.ui.screens.palette import PREVIEW_AFTER_S, Palette
 from gpudash.ui.synthetic.sample import sample_fleet
 from tests.ui.helpers import Stage, stage
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
+from gpudash.clock import ManualClock
 from gpudash.fleet.record import Record
 from gpudash.ui import columns
+from gpudash.ui.synthetic.rows import SyntheticFleet
 from gpudash.ui.synthetic.sample import NOW, sample_fleet
 from gpudash.ui.view import Filter, View
 
@@ -94,3 +100,92 @@ def test_faults_are_what_needs_a_person(view: View[Record]) -> None:
     view.only = columns.is_fault
     view.rebuild(NOW)
     assert set(names(view)) == {"probe-7", "old-test", "sweep-3", "eval"}
+
+
+def rebuilt(view: View[Record]) -> list[str]:
+    """The same rows, filtered and sorted from nothing."""
+    fresh: View[Record] = View(columns.FIELDS, columns.needle)
+    fresh.sort_by(view.sort_id, view._sort_key, reverse=view.reverse)
+    fresh.filter, fresh.only = view.filter, view.only
+    for row in view.rows.values():
+        fresh.put(row.key, row.record)
+    fresh.rebuild(NOW)
+    return names(fresh)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_put_in_place_one_by_one_stand_as_if_all_were_sorted_anew(seed: int) -> None:
+    chance = random.Random(seed)
+    fleet = SyntheticFleet(300, ManualClock(NOW))
+    spare = SyntheticFleet(600, ManualClock(NOW)).store.records
+    view: View[Record] = View(columns.FIELDS, columns.needle)
+    view.sort_by(columns.FIRST, columns.SORT_FIRST)
+    view.replace_all(fleet.store.records)
+    sorts = [column for column in columns.FLEET if column.sort]
+    for _ in range(60):
+        action = chance.randrange(10)
+        if action == 0:
+            column = chance.choice(sorts)
+            view.sort_by(column.id, column.sort, reverse=chance.random() < 0.5)
+        elif action == 1:
+            view.filter = Filter.parse(
+                chance.choice(["", "t", "tr", "account:aws", "price>3", "!eval"]), columns.FIELDS
+            )
+        elif action == 2:
+            view.only = chance.choice([None, columns.is_fault])
+        for key in chance.sample(list(view.rows), 20):
+            record = view.rows[key].record
+            status = record.status and replace(record.status, idle_s=chance.choice([None, 5.0, 900.0]))
+            later = record.listed_at + timedelta(seconds=chance.choice((0, 60)))
+            view.put(key, replace(record, status=status, listed_at=later))
+        for key in chance.sample(list(view.rows), 3):
+            view.drop(key)
+        for key, record in chance.sample(list(spare.items()), 4):
+            view.put(key, record)
+        view.rebuild(NOW)
+        assert names(view) == rebuilt(view)
+        assert [row.position for row in view.order] == list(range(len(view.order)))
+        shown = set(view.order)
+        assert all(row.position == -1 for row in view.rows.values() if row not in shown)
+
+
+def test_a_few_changed_rows_are_put_in_place_and_the_rest_is_left_alone() -> None:
+    fleet = SyntheticFleet(2000, ManualClock(NOW))
+    view: View[Record] = View(columns.FIELDS, columns.needle)
+    view.sort_by("spent", columns.spent_so_far)
+    view.replace_all(fleet.store.records)
+    view.rebuild(NOW)
+    for key in list(view.rows)[:7]:
+        view.put(key, replace(view.rows[key].record, listed_at=NOW + timedelta(hours=2)))
+    view.rebuild(NOW)
+    assert view.placed == 7
+
+
+def test_what_moves_with_the_clock_alone_is_found_within_a_round_of_looks() -> None:
+    view: View[Record] = View(columns.FIELDS, columns.needle)
+    view.sort_by(columns.FIRST, columns.SORT_FIRST)
+    view.replace_all(SyntheticFleet(300, ManualClock(NOW)).store.records)
+    view.filter = Filter.parse("guard:armed", columns.FIELDS)
+    view.rebuild(NOW)
+    armed = len(view.order)
+    later = NOW + timedelta(minutes=5)
+    for _ in range(4):
+        view.look_again(later, 100)
+    view.rebuild(later)
+    assert armed > 0
+    assert view.order == []
+
+
+def test_a_slow_filter_over_many_rows_shows_the_first_at_once_and_comes_to_the_same() -> None:
+    view: View[Record] = View(columns.FIELDS, columns.needle)
+    view.sort_by(columns.FIRST, columns.SORT_FIRST)
+    view.replace_all(SyntheticFleet(3000, ManualClock(NOW)).store.records)
+    view.rebuild(NOW)
+    every = [row for row in view.order if columns.FIELDS.words["guard"](row.record, NOW).endswith("armed")]
+    view.filter = Filter.parse("guard:armed", columns.FIELDS)
+    view.rebuild(NOW)
+    assert view.is_searching
+    assert view.order == every[: len(view.order)]
+    while view.is_searching:
+        view.search_on(NOW)
+    assert view.order == every

@@ -19,8 +19,6 @@ from gpudash.providers.aws.parse import first_launch
 from gpudash.providers.aws.policies import ROLE
 from gpudash.providers.recent import Recent
 
-POWER_OFF = ["sudo", "-n", "shutdown", "-h", "now"]
-"""Not ``halt``: that only idles the processor, and the instance goes on billing."""
 log = logging.getLogger(__name__)
 
 
@@ -135,8 +133,13 @@ class Verbs:
         has_profile = bool(record.get("IamInstanceProfile")) or self._attach_profile(key)
         is_persistent = record.get("InstanceLifecycle") == "spot" and self._spot_kind(key.region, record) != "one-time"
         can_hibernate = bool((record.get("HibernationOptions") or {}).get("Configured"))
-        return end_commands(
-            key, behaviour, has_profile=has_profile, can_hibernate=can_hibernate, is_persistent_spot=is_persistent
+        return end_chain(
+            key.region,
+            behaviour,
+            has_profile=has_profile,
+            can_hibernate=can_hibernate,
+            is_persistent_spot=is_persistent,
+            endpoint=self._clients.endpoint,
         )
 
     def _must_exist(self, key: InstanceKey, doing: str) -> Mapping[str, Any]:
@@ -181,27 +184,31 @@ class Verbs:
         return True
 
 
-def end_commands(
-    key: InstanceKey, behaviour: str, *, has_profile: bool, can_hibernate: bool, is_persistent_spot: bool
+def end_chain(
+    region: str,
+    behaviour: str,
+    *,
+    has_profile: bool,
+    can_hibernate: bool,
+    is_persistent_spot: bool,
+    endpoint: str | None = None,
 ) -> dict[str, object]:
     """The ``end`` part of statusd's configuration. Pure.
 
-    A power-off needs no permission, so it is the first choice for what it means on this instance and the last rung
-    for the other. Where it means *terminate* it is no rung below *stop*: idleness never destroys a disk.
+    A power-off needs no permission, so it is the first choice for what it means on this instance, and the last rung
+    where it stops. Where it means *terminate* it stands in no chain but that one: idleness never destroys a disk. The
+    API, with the instance's own role, comes second, and is the only way to what a power-off cannot reach.
     """
-
-    def api(verb: str, *extra: str) -> list[str] | None:
-        return ["aws", "ec2", verb, "--region", key.region, "--instance-ids", key.id, *extra] if has_profile else None
-
-    spec: dict[str, object] = {"method": "command"}
-    hibernate = api("stop-instances", "--hibernate") if can_hibernate else None
+    call = {"method": "ec2", "region": region, **({"endpoint": endpoint} if endpoint else {})}
+    api = [call] if has_profile else []
+    off = [{"method": "poweroff"}]
+    chains = {"hibernate": api if can_hibernate else []}
     if behaviour == "terminate":
-        spec |= {"terminate": POWER_OFF, "stop": api("stop-instances"), "hibernate": hibernate}
+        chains |= {"terminate": off + api, "stop": api}
     else:
         # A box cannot cancel its persistent spot request: terminated by itself, it would be launched anew.
-        ending = POWER_OFF if is_persistent_spot else api("terminate-instances")
-        spec |= {"stop": POWER_OFF, "terminate": ending, "hibernate": hibernate, "poweroff": POWER_OFF}
-    return {name: command for name, command in spec.items() if command is not None}
+        chains |= {"stop": off + api, "terminate": off if is_persistent_spot else api, "poweroff": off}
+    return {"method": "chain", **{name: steps for name, steps in chains.items() if steps}}
 
 
 def _check_hard_deadline(marks: Mapping[str, str], present: Mapping[str, str]) -> None:

@@ -18,7 +18,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from gpudash import __version__
@@ -31,7 +31,6 @@ from gpudash.providers.http.transport import Deadline, Timeouts, make_client
 if TYPE_CHECKING:
     import httpx
 
-T = TypeVar("T")
 LARGEST_BODY = 64 * 1024 * 1024
 """Bytes; a longer answer is given up."""
 SKEW = timedelta(seconds=60)
@@ -98,9 +97,9 @@ class Api:
         *,
         params: Mapping[str, Any] | None = None,
         json: Any = None,
-        expect: type[T] = dict,  # type: ignore[assignment]  # the answer nearly all clouds give
+        expect: type = dict,
         throttle: Throttle | None = None,
-    ) -> T:
+    ) -> Any:
         """Ask something that changes nothing, and return the decoded answer.
 
         Args:
@@ -126,9 +125,9 @@ class Api:
         *,
         params: Mapping[str, Any] | None = None,
         json: Any = None,
-        expect: type[T] | None = dict,  # type: ignore[assignment]  # the answer nearly all clouds give
+        expect: type | None = dict,
         throttle: Throttle | None = None,
-    ) -> T:
+    ) -> Any:
         """Ask for a change, once; nothing is repeated. Arguments as for `read`.
 
         Args:
@@ -141,7 +140,7 @@ class Api:
         """
         answer = self._ask(method, path, doing, params, json, throttle, write=True)
         if expect is None:
-            return answer.body  # type: ignore[no-any-return]
+            return answer.body
         return self._expected(answer, expect, doing, write=True)
 
     def lost(self, doing: str, why: str, *, write: bool = False) -> Unreachable:
@@ -158,7 +157,7 @@ class Api:
         for client in clients:
             client.close()
 
-    def _expected(self, answer: Answer, expect: type[T], doing: str, *, write: bool) -> T:
+    def _expected(self, answer: Answer, expect: type, doing: str, *, write: bool) -> Any:
         if isinstance(answer.body, expect):
             return answer.body
         if answer.is_empty:

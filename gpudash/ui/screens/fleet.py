@@ -17,21 +17,24 @@ from gpudash.model.money import Amount
 from gpudash.ui import columns
 from gpudash.ui import format as fmt
 from gpudash.ui.actions import ACTIONS, BY_ID, bindings
+from gpudash.ui.order import SortKey
 from gpudash.ui.panels import Extras
 from gpudash.ui.scene import Line
 from gpudash.ui.totals import LiveTotals
 from gpudash.ui.verbs import Verbs, held
-from gpudash.ui.view import Filter, SortKey, View
+from gpudash.ui.view import Filter, View
 from gpudash.ui.widgets.details import Details
 from gpudash.ui.widgets.footer import Footer, FooterFacts
 from gpudash.ui.widgets.line_table import LineTable
 from gpudash.ui.widgets.running import Running
 from gpudash.ui.widgets.strip import Strip, StripFacts
 
-RERANK_EVERY_S = 15
-"""Beats between two looks at sort values that move with the clock alone; not above 1,000 rows."""
+LOOK_AGAIN = 100
+"""Rows that are asked again in each beat for what moves with the clock alone: their place, and whether they fit."""
 MANY_ROWS = 1000
 """Above so many, what a change set moves is drawn with the next beat."""
+SEARCH_PAUSE_S = 0.002
+"""Between two slices of a slow filter, so that keys come first."""
 DETAIL_DELAY_S = 0.15
 """The cursor must rest that long before the ledger is asked for events."""
 
@@ -54,7 +57,7 @@ class FleetScreen(Verbs):
         self.details = Details(id="details")
         self.footer = Footer(id="footer")
         self.totals = LiveTotals()
-        self._beats = 0
+        self._is_searching = False
         self._order_is_old = False
         self._events: tuple[Event, ...] = ()
         self._ssh: Sequence[str] = ()
@@ -91,14 +94,10 @@ class FleetScreen(Verbs):
     # -- beats and changes --------------------------------------------------------------------------------------
 
     def beat(self) -> None:
-        self._beats += 1
-        if self._order_is_old or (
-            self._beats % RERANK_EVERY_S == 0 and len(self.view.rows) <= 1000 and (self.view.rerank() or self.view.only)
-        ):
+        if self.view.look_again(self.gpudash.scene.now, LOOK_AGAIN) or self._order_is_old:
             self._rebuild()
         else:
-            self.table.tick()
-        self.view.warm(200)
+            self.table.update_lines()
         self._show_all()
 
     def changed(self, changes: ChangeSet) -> None:
@@ -116,18 +115,31 @@ class FleetScreen(Verbs):
             # Sorting ten thousand rows for each page of a refresh would be felt in the keys; the next beat does it.
             self._order_is_old = True
         elif moved:
-            self._rebuild()
+            self._rebuild(same_moment=True)
         else:
-            self.table.tick()
+            self.table.records_changed()
         if len(self.view.rows) <= MANY_ROWS:
             self._show_all()
 
-    def _rebuild(self) -> None:
+    def _rebuild(self, *, same_moment: bool = False) -> None:
         self._order_is_old = False
         self.view.rebuild(self.gpudash.scene.now)
-        self.table.order_changed()
+        self._order_changed(same_moment=same_moment)
+
+    def _order_changed(self, *, same_moment: bool) -> None:
+        self.table.order_changed(same_moment=same_moment)
+        if self.view.is_searching and not self._is_searching:
+            self._is_searching = True
+            self.set_timer(SEARCH_PAUSE_S, self._search_on)
         if not self.view.filter:
             self._share_height(self.size.height)
+        self._show_count()
+
+    def _search_on(self) -> None:
+        """A slow filter goes on between two keys."""
+        self._is_searching = False
+        self.view.search_on(self.gpudash.scene.now)
+        self._order_changed(same_moment=True)
         self._show_count()
 
     def _lookup(self, key: object) -> Record | None:
@@ -194,6 +206,8 @@ class FleetScreen(Verbs):
         return ()
 
     def _empty(self) -> Sequence[Line]:
+        if self.view.is_searching:
+            return [(), (("   Looking …", "muted"),)]
         if self.view.rows:
             what = f"“{self.view.filter.text}”" if self.view.filter else "the faults filter"
             return [(), ((f"   Nothing fits {what}. ", "muted"), ("Esc", "key"), (" shows all.", "muted"))]
@@ -374,9 +388,9 @@ class FleetScreen(Verbs):
         self.app.push_screen(EventsScreen())
 
     def action_costs(self) -> None:
-        from gpudash.ui.screens.costs import CostsScreen
+        from gpudash.ui.screens.costs import CostsByInstance
 
-        self.app.push_screen(CostsScreen())
+        self.app.push_screen(CostsByInstance())
 
     def action_leftovers(self) -> None:
         from gpudash.ui.screens.leftovers import LeftoversScreen

@@ -6,8 +6,10 @@ stands there before anything is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+import asyncio
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from textual import events
@@ -16,9 +18,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widgets import Button, Input
 
+from gpudash.config import models as registry
 from gpudash.errors import GpudashError
 from gpudash.model.capability import Verb
 from gpudash.model.duration import format_duration, parse_duration
+from gpudash.model.fit import Model, Precision, fits, use_of
 from gpudash.model.money import cost
 from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
 from gpudash.model.policy import EndAction
@@ -38,13 +42,12 @@ def _hour(offer: Offer) -> float | None:
     return None if offer.price is None else float(offer.price.usd_per_hour)
 
 
-def _per_gpu(offer: Offer) -> float | None:
-    return None if offer.price is None or not offer.gpu_count else float(offer.price.usd_per_hour / offer.gpu_count)
+def _share(usd: Decimal | None, places: int) -> Line:
+    return ((fmt.UNKNOWN, "unknown"),) if usd is None else ((f"{usd:,.{places}f}", "text"),)
 
 
-def _per_gpu_text(offer: Offer, scene: Scene, width: int) -> Line:
-    value = _per_gpu(offer)
-    return ((fmt.UNKNOWN, "unknown"),) if value is None else ((f"{value:,.2f}", "text"),)
+def _number(usd: Decimal | None) -> float | None:
+    return None if usd is None else float(usd)
 
 
 def _price(offer: Offer, scene: Scene, width: int) -> Line:
@@ -73,7 +76,18 @@ def _machine(offer: Offer, scene: Scene, width: int) -> Line:
 
 COLUMNS: tuple[Column[Offer], ...] = (
     Column("price", "$/H", 7, _price, _hour, weight=1, right=True),
-    Column("each", "$/GPU", 6, _per_gpu_text, _per_gpu, weight=2, right=True),
+    Column(
+        "each",
+        "$/GPU",
+        6,
+        lambda o, s, w: _share(o.usd_per_gpu, 2),
+        lambda o: _number(o.usd_per_gpu),
+        weight=2,
+        right=True,
+    ),
+    Column(
+        "gb", "$/GB", 6, lambda o, s, w: _share(o.usd_per_gb, 4), lambda o: _number(o.usd_per_gb), weight=4, right=True
+    ),
     Column("gpu", "GPU", 13, _gpu, lambda o: o.gpu, weight=1, grow=6),
     Column("vram", "VRAM", 5, lambda o, s, w: ((f"{o.vram_gb}G", "text"),), lambda o: o.vram_gb, weight=1, right=True),
     Column("where", "WHERE", 12, lambda o, s, w: ((o.region, "text"),), lambda o: o.region, weight=1, grow=10),
@@ -99,11 +113,31 @@ FIELDS: Fields[Offer] = Fields(
     },
     numbers={
         "price": lambda o, _: _hour(o),
-        "each": lambda o, _: _per_gpu(o),
+        "each": lambda o, _: _number(o.usd_per_gpu),
+        "gb": lambda o, _: _number(o.usd_per_gb),
         "vram": lambda o, _: o.vram_gb,
         "gpus": lambda o, _: o.gpu_count,
     },
 )
+
+
+def fits_test(models: Mapping[str, Model]) -> Callable[[str], Callable[[Offer], bool] | str]:
+    """What ``fits:qwen3-32b`` and ``fits:qwen3-32b@fp8`` mean: room for that model with a context of 8192."""
+
+    def make(word: str) -> Callable[[Offer], bool] | str:
+        if not models:
+            return "reading the models …"
+        name, _, precision = word.partition("@")
+        try:
+            model = registry.find(name, models)
+            use = use_of(model, precision=precision or None)
+        except ValueError:
+            return f"fits:{name}@ wants one of {', '.join(Precision)}"
+        except GpudashError as exc:
+            return str(exc)
+        return lambda offer: fits(model, use, offer)
+
+    return make
 
 
 class LaunchScreen(ListScreen[Offer]):
@@ -136,7 +170,7 @@ class LaunchScreen(ListScreen[Offer]):
         super().__init__()
         self.operation_id: str | None = None
         self.action_number = 0
-        self.name_touched = False
+        self.models: Mapping[str, Model] = {}
         self._suggested = ""
 
     def compose(self) -> ComposeResult:
@@ -144,7 +178,9 @@ class LaunchScreen(ListScreen[Offer]):
         self.action_number = _ACTIONS.index(defaults.idle_action)
         heading, table, footer = super().compose()
         yield heading
-        yield FilterBar(placeholder="type to filter: h100, gpus>4, <3, account:lambda, spot:no", id="filter")
+        yield FilterBar(
+            placeholder="type to filter: h100, gpus>4, <3, fits:qwen3-32b, account:lambda, spot:no", id="filter"
+        )
         yield table
         with Horizontal(id="order"):
             yield from self._field("name", Input(id="name"))
@@ -170,6 +206,7 @@ class LaunchScreen(ListScreen[Offer]):
         defaults = self.fleet.session.config.defaults
         listings = await self.fleet.offers(OfferFilter(region=defaults.region))
         self.problem = next((f"{lst.account}: {lst.problem}" for lst in listings if lst.problem), None)
+        await self._read_models()
         offers = [offer for listing in listings for offer in listing.items]
         return [((o.account, o.region, o.instance_type, o.spot), o) for o in offers]
 
@@ -189,8 +226,16 @@ class LaunchScreen(ListScreen[Offer]):
     def nothing(self) -> str:
         return "No offer fits. Another region, GPU or price?"
 
+    async def _read_models(self) -> None:
+        """For ``fits:``; what is wrong with a person's own file is said and the rest works."""
+        try:
+            self.models = await asyncio.get_running_loop().run_in_executor(None, registry.load)
+        except GpudashError as exc:
+            self.problem = self.problem or str(exc)
+        self.filter_text(self.query_one(FilterBar).text)
+
     def _fields(self) -> Fields[Offer]:
-        return FIELDS
+        return FIELDS._replace(tests={"fits": lambda word: fits_test(self.models)(word)})
 
     def _needle(self, record: Offer) -> str:
         spot = "spot" if record.spot else "on demand"
@@ -259,6 +304,9 @@ class LaunchScreen(ListScreen[Offer]):
         if self.table.record is not None:
             self.query_one("#launch", Button).focus()
 
+    def filter_changed(self) -> None:
+        self.table.move_to(0)
+
     def filter_done(self) -> None:
         self.action_order()
 
@@ -269,7 +317,7 @@ class LaunchScreen(ListScreen[Offer]):
         else:
             self.app.pop_screen()
 
-    def on_line_table_opened(self) -> None:
+    def opened(self) -> None:
         self.action_order()
 
     def on_line_table_highlighted(self) -> None:

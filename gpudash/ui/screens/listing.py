@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Generic, TypeVar
 
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 
 from gpudash.ui.actions import BY_ID, Action, bindings
 from gpudash.ui.columns import Column
@@ -59,7 +59,10 @@ def key_action(key: Key) -> Action:
 class ListScreen(Living, Generic[R]):
     """Rows of one kind, asked for when the screen opens and with Ctrl+R."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings("list")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *bindings("list"),
+        Binding("enter", "open", "open", id="list.open", show=False),
+    ]
     title_text: ClassVar[str] = ""
     columns: ClassVar[Sequence[Column[Any]]] = ()
     own_keys: ClassVar[Sequence[Key]] = ()
@@ -143,6 +146,16 @@ class ListScreen(Living, Generic[R]):
         self.view.sort_by(column.id, column.sort, reverse=not self.view.reverse if again else column.falling)
         self.rebuild()
 
+    def action_open(self) -> None:
+        """Enter on a row."""
+        self.opened()
+
+    def on_line_table_opened(self) -> None:
+        self.opened()
+
+    def opened(self) -> None:
+        """A row was opened by Enter or a double click; what that does is the subclass's to say."""
+
     # -- filter -------------------------------------------------------------------------------------------------
 
     async def action_filter(self) -> None:
@@ -158,6 +171,7 @@ class ListScreen(Living, Generic[R]):
         if event.text != self.view.filter.text:
             self.view.filter = Filter.parse(event.text, self.view.fields)
             self.rebuild()
+            self.filter_changed()
 
     def on_filter_bar_done(self) -> None:
         self.filter_done()
@@ -166,6 +180,9 @@ class ListScreen(Living, Generic[R]):
         self.filter_cleared()
 
     # Textual calls a handler of every class in the line, so these two are what a subclass changes.
+
+    def filter_changed(self) -> None:
+        """The rows that fit are shown now; the cursor stays with its row, or the nearest."""
 
     def filter_done(self) -> None:
         """Enter in the filter."""

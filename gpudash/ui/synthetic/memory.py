@@ -17,17 +17,19 @@ from gpudash.config import Config
 from gpudash.errors import Refused
 from gpudash.fleet.changes import ChangeSet
 from gpudash.fleet.record import Record
+from gpudash.fleet.spending import Spending, report
 from gpudash.fleet.store import FleetStore
 from gpudash.model.capability import Verb
 from gpudash.model.event import Event
 from gpudash.model.instance import Instance, InstanceKey, InstanceState
 from gpudash.model.listing import Listing
-from gpudash.model.money import Accrual, Amount, Interval
+from gpudash.model.money import Interval
 from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
 from gpudash.model.operation import Operation, Stage, Step
 from gpudash.model.policy import EndAction, Policy
 from gpudash.model.tunnel import Tunnel, TunnelState
 from gpudash.providers.base import Leftover
+from gpudash.ui.synthetic.money import MemoryCosts
 
 Listener = Callable[[ChangeSet], None]
 
@@ -97,6 +99,10 @@ class MemoryCloud:
     events: list[Event] = field(default_factory=list)
     reasons: dict[tuple[Verb, str], str] = field(default_factory=dict)
     """By verb and provider: why not."""
+    intervals: dict[InstanceKey, list[Interval]] = field(default_factory=dict)
+    """What was billed before the open intervals of the records; instances that are gone too."""
+    names: dict[InstanceKey, str] = field(default_factory=dict)
+    """Of instances that are gone."""
 
 
 class MemoryFleet:
@@ -244,6 +250,18 @@ class MemoryFleet:
         fitting = [event for event in self.cloud.events if key is None or event.key == key]
         return sorted(fitting, key=lambda event: event.at, reverse=True)[:limit]
 
+    async def spending(self, since: datetime, until: datetime) -> Spending:
+        records = self.store.records
+        keys = {*self.cloud.intervals, *records}
+        billed = {key: await self.intervals(key) for key in keys}
+        names = {**self.cloud.names, **{key: record.instance.name for key, record in records.items()}}
+        now = self.clock.now()
+        return report(MemoryCosts(billed, names, now), self.session.config, since, until, now)
+
+    async def intervals(self, key: InstanceKey) -> list[Interval]:
+        record = self.store.records.get(key)
+        return [*self.cloud.intervals.get(key, ()), *(record.accrual.open if record else ())]
+
     async def open_tunnel(self, key: InstanceKey, remote: int, local: int | None = None) -> Tunnel:
         self._call("open_tunnel", (key, remote))
         name = self.store.records[key].instance.name
@@ -372,13 +390,6 @@ class MemoryFleet:
         if changes:
             for listener in list(self._listeners):
                 listener(changes)
-
-
-def accrual(started_at: datetime, instance: Instance, spent: Decimal = Decimal(0)) -> Accrual:
-    """Money as the ledger would tell it: so much before, and the price since."""
-    running = instance.price if instance.state.bills_compute else instance.storage_price
-    open_now = (Interval("compute", instance.state.value, running, started_at, None),) if running else ()
-    return Accrual(Amount(spent), open_now)
 
 
 def _lane(key: InstanceKey) -> tuple[str, str]:

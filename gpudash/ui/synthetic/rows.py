@@ -23,7 +23,8 @@ from gpudash.model.instance import Instance, InstanceKey, InstanceState, SshAddr
 from gpudash.model.listing import Listing
 from gpudash.model.money import Price
 from gpudash.model.policy import Policy
-from gpudash.ui.synthetic.memory import MemoryFleet, accrual
+from gpudash.ui.synthetic.memory import MemoryFleet
+from gpudash.ui.synthetic.money import accrual
 
 _GPUS = (
     ("H100", 80, "2.49"), ("H200", 141, "3.79"), ("A100", 80, "1.89"), ("A100", 40, "1.29"), ("L40S", 48, "1.09"),

@@ -14,13 +14,14 @@ from gpudash.model.capability import Verb
 from gpudash.model.event import Event
 from gpudash.model.host import GpuProcess, GpuReading, HostEvent, HostStatus, Signal, Verdict
 from gpudash.model.instance import Instance, InstanceKey, InstanceState, SshAddress
-from gpudash.model.money import Amount, Price
+from gpudash.model.money import Amount, Interval, Price
 from gpudash.model.offer import Offer
 from gpudash.model.operation import Operation, Stage
 from gpudash.model.policy import EndAction, Policy
 from gpudash.model.tunnel import Tunnel, TunnelState
 from gpudash.providers.base import Leftover
-from gpudash.ui.synthetic.memory import MemoryFleet, accrual
+from gpudash.ui.synthetic.memory import MemoryFleet
+from gpudash.ui.synthetic.money import accrual
 
 NOW = datetime(2026, 3, 3, 14, 2, 11, tzinfo=UTC)
 _M = timedelta(minutes=1)
@@ -40,6 +41,7 @@ def sample_fleet(*, read_only: bool = False, config: Config | None = None) -> Me
     fleet.cloud.offers = offers()
     fleet.cloud.leftovers = _leftovers()
     fleet.cloud.events = _events()
+    _history_of_money(fleet)
     return fleet
 
 
@@ -337,6 +339,26 @@ def offers() -> tuple[Offer, ...]:
         )
         for account, region, gpu, count, vram, usd, spot, available in table
     )
+
+
+def _history_of_money(fleet: MemoryFleet) -> None:
+    """A stopped instance's life, and two that are gone: one known, one of unknown price."""
+    day, disk = timedelta(days=1), _price("0.03", estimated=True)
+    books = next(key for key, record in fleet.store.records.items() if record.instance.name == "notebooks")
+    fleet.cloud.intervals[books] = [
+        Interval("compute", "running", _price("0.40"), NOW - 90 * _M * 60, NOW - 40 * _M * 60),
+        Interval("storage", "running", disk, NOW - 90 * _M * 60, NOW - 40 * _M * 60),
+    ]
+    gone = (
+        ("lambda", "us-west-1", "sweep-1", "2.49", NOW - 2.2 * day, NOW - 1.6 * day),
+        ("vast", "NL", "bench", None, NOW - 5 * day, NOW - 4.8 * day),
+        ("runpod", "EU-RO-1", "finetune", "1.89", NOW - 4 * day, NOW - 2.5 * day),
+    )
+    for account, region, name, usd, start, end in gone:
+        key = InstanceKey(account, region, f"i-{hash_of(name) % 16**8:08x}")
+        fleet.cloud.names[key] = name
+        price = None if usd is None else _price(usd)
+        fleet.cloud.intervals[key] = [Interval("compute", "running", price, start, end)]
 
 
 def _leftovers() -> tuple[Leftover, ...]:

@@ -8,6 +8,8 @@ into more strips.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from textual import events
@@ -17,8 +19,9 @@ from textual.message import Message
 from gpudash.ui import format as fmt
 from gpudash.ui.actions import bindings
 from gpudash.ui.columns import Column, Placed, arrange
+from gpudash.ui.order import Row
 from gpudash.ui.scene import Line, Scene, Span
-from gpudash.ui.view import Row, View
+from gpudash.ui.view import View
 from gpudash.ui.widgets.paint import Painted
 
 R = TypeVar("R")
@@ -35,6 +38,16 @@ class _Range(NamedTuple):
     """Where the cursor was left; elsewhere, a new range begins."""
     before: frozenset[Hashable]
     """What was marked when it began."""
+
+
+@dataclass(slots=True)
+class _Drawn(Generic[R]):
+    """What a row says, by column; columns that do not live with the clock are asked again only for another record."""
+
+    record: R
+    moment: Scene
+    cells: list[Line]
+    spans: Line
 
 
 class LineTable(Painted, Generic[R], can_focus=True):
@@ -84,7 +97,12 @@ class LineTable(Painted, Generic[R], can_focus=True):
         self._cursor_position = 0
         self._placed: list[Placed[R]] = []
         self._placed_for = -1
-        self._cache: dict[Hashable, tuple[object, Scene, tuple[Span, ...]]] = {}
+        self._tail: Span = ("", "text")
+        self._live: list[int] = []
+        """Which of the columns that have a place live with the clock."""
+        self._cache: dict[Hashable, _Drawn[R]] = {}
+        self._moment: Scene | None = None
+        """The beat that is on screen; a row says what it said at that moment until its record is another."""
         self._header_cache: tuple[object, Line] | None = None
 
     # -- rows ---------------------------------------------------------------------------------------------------
@@ -105,8 +123,11 @@ class LineTable(Painted, Generic[R], can_focus=True):
         row = self.cursor_row
         return None if row is None else self._record(row)
 
-    def order_changed(self, *, keep_line: bool = True) -> None:
-        """The view was rebuilt: keep the cursor on its row and, where that can be, the row on its line."""
+    def order_changed(self, *, keep_line: bool = True, same_moment: bool = False) -> None:
+        """The view was rebuilt: keep the cursor on its row and, where that can be, the row on its line.
+
+        With `same_moment` no beat has passed: only rows whose records are others say something new.
+        """
         order = self.view.order
         row = self.cursor_row
         if row is None:
@@ -119,7 +140,14 @@ class LineTable(Painted, Generic[R], can_focus=True):
         elif keep_line:
             self.top += row.position - self._cursor_position
         self._follow()
-        self.update_lines()
+        if same_moment:
+            self.records_changed()
+        else:
+            self.update_lines()
+
+    def records_changed(self) -> int:
+        """Draw rows whose records are others; no beat has passed for the rest. How many lines."""
+        return super().update_lines()
 
     def move_to(self, position: int) -> None:
         """Put the cursor on the row of that number; the nearest where there is none."""
@@ -198,11 +226,8 @@ class LineTable(Painted, Generic[R], can_focus=True):
         return True
 
     def _record(self, row: Row[R]) -> R:
-        if self.lookup is not None:
-            now = self.lookup(row.key)
-            if now is not None:
-                row.record = now
-        return row.record
+        now = None if self.lookup is None else self.lookup(row.key)
+        return row.record if now is None else now
 
     def _set_cursor(self, row: Row[R]) -> None:
         self._cursor_position = row.position
@@ -289,9 +314,10 @@ class LineTable(Painted, Generic[R], can_focus=True):
 
     # -- drawing ------------------------------------------------------------------------------------------------
 
-    def tick(self) -> int:
-        """A second has passed: draw lines whose texts differ now; how many."""
-        return self.update_lines()
+    def update_lines(self) -> int:
+        """Draw lines whose texts differ now; how many."""
+        self._moment = self.scene()
+        return super().update_lines()
 
     def line_at(self, y: int) -> tuple[Line, str]:
         if y == 0:
@@ -311,44 +337,48 @@ class LineTable(Painted, Generic[R], can_focus=True):
         thumb = self._thumb(y)
         return (margin + spans + thumb if thumb else margin + spans), ground
 
-    def _spans(self, row: Row[R]) -> tuple[Span, ...]:
-        record, scene = self._record(row), self.scene()
-        cached = self._cache.get(row.key)
-        if cached is not None and cached[0] is record and cached[1] is scene:
-            return cached[2]
+    def _spans(self, row: Row[R]) -> Line:
+        layout = self._layout()
+        record, moment = self._record(row), self._moment
+        if moment is None:
+            moment = self._moment = self.scene()
+        drawn = self._cache.get(row.key)
+        if drawn is None or drawn.record is not record:
+            return self._say(row.key, record, drawn)
+        if drawn.moment is not moment:
+            self.texts_made += 1
+            drawn.moment = moment
+            cells, news = drawn.cells, False
+            for number in self._live:
+                cell = _cell(layout[number], record, moment)
+                if cell != cells[number]:
+                    cells[number] = cell
+                    news = True
+            if news:
+                drawn.spans = (*chain.from_iterable(cells), self._tail)
+        return drawn.spans
+
+    def _say(self, key: Hashable, record: R, drawn: _Drawn[R] | None) -> Line:
+        """Everything anew, for the moment it is now."""
+        self.texts_made += 1
+        scene = self.scene()
+        cells = [_cell(place, record, scene) for place in self._layout()]
+        spans = (*chain.from_iterable(cells), self._tail)
+        if drawn is not None and drawn.spans == spans:
+            spans = drawn.spans
         if len(self._cache) > 500:
             self._cache.clear()
-        spans = self._texts(record, scene)
-        if cached is not None and cached[2] == spans:
-            spans = cached[2]
-        self._cache[row.key] = (record, scene, spans)
+        self._cache[key] = _Drawn(record, self._moment or scene, cells, spans)
         return spans
-
-    def _texts(self, record: R, scene: Scene) -> tuple[Span, ...]:
-        self.texts_made += 1
-        spans: list[Span] = []
-        x = 0
-        for place in self._layout():
-            if place.x > x:
-                spans.append((" " * (place.x - x), "text"))
-            cell = place.column.text(record, scene, place.width)
-            if len(cell) == 1:
-                text, token = cell[0]
-                spans.append((fmt.fit(text, place.width, right=place.column.right), token))
-            else:
-                spans.extend(cell)
-                rest = place.width - sum(fmt.cell_len(text) for text, _ in cell)
-                if rest > 0:
-                    spans.append((" " * rest, "text"))
-            x = place.x + place.width
-        spans.append((" " * max(0, self.size.width - _MARGIN - 1 - x), "text"))
-        return tuple(spans)
 
     def _layout(self) -> list[Placed[R]]:
         width = self.size.width
         if width != self._placed_for:
-            self._placed = arrange(self.columns, width - _MARGIN - 1)
+            placed = self._placed = arrange(self.columns, width - _MARGIN - 1)
             self._placed_for = width
+            self._live = [number for number, place in enumerate(placed) if place.column.live]
+            end = placed[-1].x + placed[-1].width if placed else 0
+            self._tail = (" " * max(0, width - _MARGIN - 1 - end), "text")
             self._cache.clear()
             self._header_cache = None
         return self._placed
@@ -375,12 +405,24 @@ class LineTable(Painted, Generic[R], can_focus=True):
         return line
 
     def _thumb(self, y: int) -> Line:
-        height, count = self.rows_on_screen, len(self.view.order)
-        if count <= height or height == 0:
+        height, count = len(self._drawn) - 1, len(self.view.order)
+        if count <= height or height <= 0:
             return ()
         size = max(1, height * height // count)
         start = round((height - size) * self.top / (count - height))
         return (("█" if start <= y - 1 < start + size else "│", "rule"),)
+
+
+def _cell(place: Placed[R], record: R, scene: Scene) -> Line:
+    """What one column says, exactly as wide as its place, with the gap before it."""
+    cell = place.column.text(record, scene, place.width)
+    if len(cell) == 1:
+        text, token = cell[0]
+        line: Line = ((fmt.fit(text, place.width, right=place.column.right), token),)
+    else:
+        rest = place.width - sum(fmt.cell_len(text) for text, _ in cell)
+        line = (*cell, (" " * rest, "text")) if rest > 0 else cell
+    return ((" " * place.gap, "text"), *line) if place.gap else line
 
 
 AnyTable = LineTable[Any]

@@ -23,7 +23,7 @@ from gpudash.errors import (
 from gpudash.model.instance import InstanceKey, InstanceState
 from gpudash.model.policy import EndAction, Policy
 from gpudash.model.tags import policy_tags
-from gpudash.providers.aws.verbs import POWER_OFF, end_commands
+from gpudash.providers.aws.verbs import end_chain
 
 KEY = InstanceKey("aws", REGION, "i-1")
 SPOT = {"InstanceLifecycle": "spot", "SpotInstanceRequestId": "sir-1"}
@@ -254,24 +254,25 @@ def test_spawn_limits_show(cloud: AwsCloud) -> None:
 @pytest.mark.parametrize(
     ("behaviour", "has_profile", "spot", "expected"),
     [
-        ("stop", True, False, {"stop": "off", "terminate": "terminate-instances", "poweroff": "off"}),
-        ("stop", False, False, {"stop": "off", "poweroff": "off"}),
-        ("stop", True, True, {"stop": "off", "terminate": "off", "poweroff": "off"}),
-        ("terminate", True, False, {"terminate": "off", "stop": "stop-instances"}),
-        ("terminate", False, False, {"terminate": "off"}),
+        ("stop", True, False, {"stop": "poweroff ec2", "terminate": "ec2", "poweroff": "poweroff"}),
+        ("stop", False, False, {"stop": "poweroff", "poweroff": "poweroff"}),
+        ("stop", True, True, {"stop": "poweroff ec2", "terminate": "poweroff", "poweroff": "poweroff"}),
+        ("terminate", True, False, {"terminate": "poweroff ec2", "stop": "ec2"}),
+        ("terminate", False, False, {"terminate": "poweroff"}),
     ],
 )
 def test_how_a_host_ends_itself(behaviour: str, has_profile: bool, spot: bool, expected: dict[str, str]) -> None:
     """Power-off for what it means there; it is never a rung below stop where it destroys the disk."""
-    spec = end_commands(KEY, behaviour, has_profile=has_profile, can_hibernate=False, is_persistent_spot=spot)
-    assert spec.pop("method") == "command"
-    assert {name: "off" if argv == POWER_OFF else argv[2] for name, argv in spec.items()} == expected  # type: ignore[index]
+    spec: dict[str, Any] = end_chain(
+        REGION, behaviour, has_profile=has_profile, can_hibernate=False, is_persistent_spot=spot
+    )
+    assert spec.pop("method") == "chain"
+    assert {name: " ".join(step["method"] for step in steps) for name, steps in spec.items()} == expected
 
 
 def test_a_host_that_can_hibernate_asks_the_api(cloud: AwsCloud) -> None:
     """A power-off cannot reach it."""
     instance = launched(cloud)
     spec = cloud.provider.end_spec(instance.key)
-    assert spec["hibernate"] == [
-        "aws", "ec2", "stop-instances", "--region", REGION, "--instance-ids", instance.key.id, "--hibernate",
-    ]  # fmt: skip
+    (step,) = spec["hibernate"]  # type: ignore[misc]
+    assert (step["method"], step["region"]) == ("ec2", REGION)

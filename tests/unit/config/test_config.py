@@ -166,6 +166,9 @@ WRONG = {
     '[accounts.vast]\nbase_url = "localhost:80"': "base_url: expected scheme, host and port only",
     '[accounts.vast]\nbase_url = "http://h/api/v0"': "expected scheme, host and port only",
     '[accounts.vast]\nbase_url = "http://h:99999"': "expected scheme, host and port only",
+    "[accounts.lambda]\nkey_on_hosts = true": "exactly this sentence, if that is what you want",
+    '[accounts.lambda]\nkey_on_hosts = "yes"': "I accept that whoever gets into a host",
+    "[accounts.vast]\nkey_on_hosts = true": "expected exactly this sentence",
     "[keys]\nlaunch = 3": 'launch = 3: expected a key, or several with commas. Write it like: launch = "x"',
     "[defaults\n": "FILE is not TOML: Expected ']'",
     "[defaults]\nlease = 4h": "line 2",
@@ -176,6 +179,15 @@ WRONG = {
 def test_what_is_wrong_is_named_with_an_example(text: str) -> None:
     """File, section, field, what was expected, and how it is written."""
     assert WRONG[text] in error(text)
+
+
+def test_a_key_goes_on_hosts_only_after_a_sentence() -> None:
+    """Promise 9: the person says yes in so many words; nothing shorter counts."""
+    sentence = "I accept that whoever gets into a host of this account can use its key for everything"
+    text = f'[accounts.lambda]\nkey_on_hosts = "{sentence}"'
+    assert load(text).accounts["lambda"].key_on_hosts
+    assert not load("[accounts.lambda]").accounts["lambda"].key_on_hosts
+    assert "has a meaning for lambda only" in error(text.replace("lambda", "vast"))
 
 
 def test_a_shorter_limit_shortens_the_lease() -> None:

@@ -1,0 +1,45 @@
+"""Every cloud behind HTTP through every fault; ``docs/faults.md`` shows what was seen.
+
+``pytest tests/contract/test_http_faults.py --write-faults`` writes the tables anew.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+from conftest import ROOT
+from support.http_faults import HTTP_CLOUDS, VERBS, Row, rows_of, run
+
+PAGE = ROOT / "docs" / "faults.md"
+MARK = "<!-- From here on written by tests/contract/test_http_faults.py -->\n"
+CELLS = [(name, row) for name in HTTP_CLOUDS for row in rows_of(name)]
+_ROWS = {(name, row.name): row for name, row in CELLS}
+
+
+@cache
+def seen(name: str, fault: str) -> tuple[str, ...]:
+    """What a listing, a launch and an end of that cloud see of the fault."""
+    return tuple(run(name, _ROWS[name, fault], verb) for verb in VERBS)
+
+
+@pytest.mark.parametrize(("name", "row"), CELLS, ids=lambda part: part.name if isinstance(part, Row) else part)
+def test_nothing_is_claimed_that_is_not_so(name: str, row: Row) -> None:
+    """A definite no left nothing behind, a lost answer is ambiguous, nothing is asked twice, no key is told."""
+    assert len(seen(name, row.name)) == len(VERBS)
+
+
+def test_the_page_shows_what_was_seen(request: pytest.FixtureRequest) -> None:
+    """The tables people read are those of this run."""
+    tables = "".join(_table(name) for name in HTTP_CLOUDS)
+    prose = PAGE.read_text().partition(MARK)[0]
+    if request.config.getoption("--write-faults"):
+        PAGE.write_text(prose + MARK + tables)
+    assert PAGE.read_text() == prose + MARK + tables
+
+
+def _table(name: str) -> str:
+    lines = [f"\n## {name}\n", "| what goes wrong | list | launch | end |", "|---|---|---|---|"]
+    for row in rows_of(name):
+        lines.append(f"| {row.name} | {' | '.join(seen(name, row.name))} |")
+    return "\n".join(lines) + "\n"
