@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 HOST_S = 5.0
 """How long an answer waits for what the host itself says now."""
+TIDY_S = 20.0
+"""How long a terminate waits for the deletion of what the instance leaves."""
 MARKS = {"done": "✓", "now": "●", "todo": "·", "failed": "✗"}
 DONE_WORDS = {
     Change.LAUNCH: "is running, and its guard is armed",
@@ -72,7 +74,18 @@ def through(run: Run, session: Session, operation: Operation, *, timeout_s: floa
     if operation.stage.is_open and timeout_s > 0:
         operation = session.settle_until(operation.id, timeout_s, tell)
         tell(operation)
+    if operation.verb is Change.TERMINATE and operation.stage is Stage.PROVED:
+        tidy_up(run, session)
     return answer(run, session, operation, done=done)
+
+
+def tidy_up(run: Run, session: Session) -> None:
+    """Take away what the instance leaves at its cloud, and say what stays for now."""
+    for done in session.tidy(TIDY_S):
+        for identity in done.deleted:
+            run.out.talk(f"✓ deleted {identity}")
+        for _, reason in done.failed:
+            run.out.talk(f"✗ {sentence(one_line(reason))} The next gpudash that acts tries again.")
 
 
 def answer(run: Run, session: Session, operation: Operation, *, done: str | None = None) -> int:

@@ -32,7 +32,7 @@ from gpudash.fleet.spending import Spending, report
 from gpudash.hosts.sshcmd import ssh_argv
 from gpudash.model.capability import Verb
 from gpudash.model.event import Event
-from gpudash.model.instance import InstanceKey
+from gpudash.model.instance import Instance, InstanceKey
 from gpudash.model.listing import Listing
 from gpudash.model.money import Interval
 from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
@@ -235,8 +235,11 @@ class Fleet:
     async def _watch_region(self, account: str, region: str) -> None:
         lane = self._lanes["read", account, region]
 
+        def show(page: Listing[Instance]) -> None:
+            self._from_thread(lambda: self._publish(self.store.apply_page(page)))
+
         async def ask() -> None:
-            await self._absorb(await lane.call(self.session.list_instances, account, region))
+            await self._absorb(await lane.call(self.session.list_instances, account, region, show))
 
         while True:
             await self._patiently(account, region, ask)
@@ -290,6 +293,10 @@ class Fleet:
     async def _step(self) -> None:
         for operation in list(self.store.operations.values()):
             self._drive(operation)
+        for account, region in self.session.tidier.due():
+            lane = self._lanes["tidy", account]
+            if not lane.busy:
+                lane.submit(self.session.tidier.tidy, account, region)
         now = self.clock.monotonic()
         for record in list(self.store.records.values()):
             if is_reachable(record):

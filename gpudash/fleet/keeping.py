@@ -5,7 +5,7 @@ Runs in the ledger's lane in the dashboard and inline in a command; knows no sto
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from gpudash.fleet.actions import Actions
@@ -35,9 +35,12 @@ class News:
 class Keeper:
     """Feeds listings to the ledger. One thread at a time."""
 
-    def __init__(self, desk: Desk, actions: Actions) -> None:
+    def __init__(self, desk: Desk, actions: Actions, on_end: Callable[[str, str], None]) -> None:
+        """`on_end` hears of each account and region in which an instance of ours has ended."""
         self._desk = desk
         self._actions = actions
+        self._on_end = on_end
+        self._ended: set[InstanceKey] = set()
         self._saved: dict[tuple[str, str], tuple[tuple[Instance, ...], float]] = {}
         self._states: dict[InstanceKey, InstanceState] = {}
 
@@ -62,6 +65,10 @@ class Keeper:
         ledger.observe(kept if weight.is_sudden else listing, self._desk.clock.now())
         operations = self._actions.settle(listing, weight.needed)
         self._tell(listing, removed)
+        ended = {item.key for item in listing.items if item.state.is_terminal and item.managed} | set(removed)
+        if ended - self._ended:
+            self._ended |= ended
+            self._on_end(listing.account, listing.region)
         for key in removed:
             self._forget(key)
         return News(tuple(operations), ledger.accruals(listing.account), ledger.policies(), ledger.adopted())

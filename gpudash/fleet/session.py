@@ -11,10 +11,12 @@ lanes, so that a hung one is waited for no longer than a call's own time-out.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import replace
 from datetime import datetime
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -36,6 +38,7 @@ from gpudash.fleet.pace import Pace
 from gpudash.fleet.record import Record
 from gpudash.fleet.resolve import resolve
 from gpudash.fleet.store import FleetStore
+from gpudash.fleet.tidying import Tidier
 from gpudash.ledger import Ledger
 from gpudash.model.capability import Capabilities
 from gpudash.model.instance import Instance, InstanceKey
@@ -43,7 +46,7 @@ from gpudash.model.listing import Listing
 from gpudash.model.offer import Offer, OfferFilter
 from gpudash.model.operation import Operation
 from gpudash.model.policy import Policy
-from gpudash.providers.base import Leftover, Provider
+from gpudash.providers.base import CleanUp, Leftover, ListsInPages, Provider
 
 if TYPE_CHECKING:
     from gpudash.config import Config
@@ -77,12 +80,14 @@ class Session:
         self.actor = desk.actor
         self.accounts: tuple[str, ...] = tuple(desk.accounts)
         self.actions = Actions(desk)
-        self.keeper = Keeper(desk, self.actions)
+        self.tidier = Tidier(desk, paths.state_dir() / "clean-up")
+        self.keeper = Keeper(desk, self.actions, self.tidier.note)
         self.lanes = Lanes()
         self.on_host_change: Callable[[InstanceKey], None] | None = None
         """Called from a thread of a link whenever it or one of its forwards changed."""
         self._regions: dict[str, tuple[str, ...]] = {}
         self._inbox: SimpleQueue[Operation] = SimpleQueue()
+        self._pages: SimpleQueue[Listing[Instance]] = SimpleQueue()
         self._thread = threading.get_ident()
         self._hosts: Hosts | None = None
         self._hosts_lock = threading.Lock()
@@ -243,9 +248,14 @@ class Session:
             expect(self.store, self.config, account, region, self.providers.capabilities(account))
         return regions
 
-    def list_instances(self, account: str, region: str) -> Listing[Instance]:
-        """Blocking; for lanes."""
-        return self.providers[account].list_instances(region)
+    def list_instances(
+        self, account: str, region: str, on_page: Callable[[Listing[Instance]], None] | None = None
+    ) -> Listing[Instance]:
+        """Blocking; for lanes. `on_page` gets what comes before the whole is there, at clouds that answer in pages."""
+        provider = self.providers[account]
+        if on_page is not None and isinstance(provider, ListsInPages):
+            return self._dated(provider.list_in_pages(region, on_page))
+        return self._dated(provider.list_instances(region))
 
     def offers(self, wanted: OfferFilter, timeout_s: float) -> list[Listing[Offer]]:
         """What can be launched, one listing an account. Who fails or is silent answers incomplete, with its words."""
@@ -407,14 +417,36 @@ class Session:
         self.drain()
         return done
 
+    def catch_up(self) -> ChangeSet:
+        """Take in what other processes wrote since: operations, limits, adoptions."""
+        change = self.store.apply_policies(self.ledger.policies(), self.ledger.adopted())
+        known = [operation.id for operation in self.store.operations.values() if operation.stage.is_open]
+        found = {operation.id: operation for operation in self.ledger.open_operations()}
+        found |= {op_id: now for op_id in known if op_id not in found and (now := self.ledger.operation(op_id))}
+        for operation in found.values():
+            if operation.account in self.providers:
+                change |= self.store.apply_operation(operation)
+        return change
+
+    def tidy(self, timeout_s: float) -> list[CleanUp]:
+        """Take away what ended instances left, wherever that is due; what was done and what stands in the way."""
+        pending = [
+            self.lanes["tidy", account].submit(self.tidier.tidy, account, region)
+            for account, region in self.tidier.due()
+        ]
+        done = wait(pending, timeout=timeout_s).done
+        return [found for future in done if (found := future.result()) is not None]
+
     def drain(self) -> ChangeSet:
-        """Put operations that moved in lanes into the store."""
+        """Put operations that moved in lanes, and pages of lists that are still coming, into the store."""
         change = ChangeSet()
-        while True:
-            try:
+        with contextlib.suppress(Empty):
+            while True:
+                change |= self.store.apply_page(self._pages.get_nowait())
+        with contextlib.suppress(Empty):
+            while True:
                 change |= self.store.apply_operation(self._inbox.get_nowait())
-            except Empty:
-                return change
+        return change
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
@@ -425,9 +457,23 @@ class Session:
         if region == REGIONS:
             future: Future[Any] = lane.submit(self.regions_of, account)
         else:
-            future = lane.submit(self.list_instances, account, region)
+            future = lane.submit(self.list_instances, account, region, self._pages.put)
         pending[future] = (account, region)
         return ChangeSet()
+
+    def _dated(self, listing: Listing[Instance]) -> Listing[Instance]:
+        """Where the cloud does not tell when an instance was made, the moment we asked for it."""
+        tokens = {item.launch_token for item in listing.items if item.created_at is None and item.launch_token}
+        times = self.ledger.launched_at(tokens) if tokens else {}
+        if not times:
+            return listing
+        items = (
+            replace(item, created_at=times[item.launch_token])
+            if item.created_at is None and item.launch_token in times
+            else item
+            for item in listing.items
+        )
+        return replace(listing, items=tuple(items))
 
     def _answered(self, account: str, region: str, future: Future[Any]) -> ChangeSet:
         error = future.exception()

@@ -138,6 +138,13 @@ class FleetStore:
             self._remove(key)
         return change | ChangeSet(frozenset(seen - keys), frozenset(changed), frozenset(removed))
 
+    def apply_page(self, page: Listing[Instance]) -> ChangeSet:
+        """Show a part of a listing that is still coming. It says nothing of what it lacks, nor of the lane's health."""
+        alive = [item for item in page.items if not item.state.is_terminal]
+        known = {item.key for item in alive} & self.records.keys()
+        seen = {item.key for item in alive if self._see(item, page.fetched_at)}
+        return ChangeSet(frozenset(seen - known), frozenset(seen & known))
+
     def apply_failure(
         self, account: str, region: str, error: GpudashError | str, now: datetime, next_try_at: datetime | None = None
     ) -> ChangeSet:

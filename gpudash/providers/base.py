@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from gpudash.model.capability import Capabilities
 from gpudash.model.instance import Instance, InstanceKey
@@ -92,4 +92,31 @@ class Provider(Protocol):
 
     def close(self) -> None:
         """Let go of connections."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CleanUp:
+    """What one round of taking away did."""
+
+    deleted: tuple[str, ...]
+    failed: tuple[tuple[str, str], ...]
+    """Id and reason of what stands in the way; tried again at the next round."""
+
+
+@runtime_checkable
+class CleansUp(Protocol):
+    """A cloud at which an ended instance leaves things of ours behind: disks, addresses, groups, networks."""
+
+    def clean_up(self, region: str) -> CleanUp:
+        """Take away what ended instances left in a region, as far as we made it. Gone already is success."""
+        ...
+
+
+@runtime_checkable
+class ListsInPages(Protocol):
+    """A cloud whose list comes in pages that are worth showing before the last one is there."""
+
+    def list_in_pages(self, region: str, on_page: Callable[[Listing[Instance]], None]) -> Listing[Instance]:
+        """As `list_instances`; `on_page` gets each page as it comes, as an incomplete listing of that page alone."""
         ...

@@ -31,6 +31,8 @@ HOSTS_S = 5.0
 """How long it waits for the daemons of what seems due: an extend made on the host counts."""
 PROOF_S = 120.0
 """How long it waits for the proof of one end."""
+TIDY_S = 30.0
+"""How long one look waits for the deletion of what ended instances left."""
 PRUNE_EVERY = 360
 """After so many looks the ledger lets go of what is old."""
 
@@ -159,6 +161,8 @@ class Watchdog:
             self._retry({due.key for due in found.due})
         for due in fresh[: self._max_ends]:
             self._end(report, due)
+        if self._enforce:
+            session.tidy(TIDY_S)
         held_back = fresh[self._max_ends :]
         if held_back:
             report.held_back = len(held_back)

@@ -371,6 +371,7 @@ async def test_the_board_filters_by_what_a_model_needs() -> None:
         fitting = [row.record for row in screen.view.order]
         assert 0 < len(fitting) < everything
         assert all(offer.gpu_count * offer.vram_gb >= 45 for offer in fitting)
+        assert screen.table.record is fitting[0], "what was typed for is under the cursor, the cheapest first"
         await on.press(*"x")
         assert "wants one of" in on.text()
         assert len(screen.view.order) == everything

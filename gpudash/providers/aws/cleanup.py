@@ -8,28 +8,19 @@ instance role stay.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from gpudash.errors import GpudashError
 from gpudash.providers.aws import leftovers, tags
 from gpudash.providers.aws.errors import code_of, translated
 from gpudash.providers.aws.leftovers import Child
+from gpudash.providers.base import CleanUp
 
 ORDER = (
     "spot-instances-request", "instance", "elastic-ip", "volume", "snapshot", "network-interface", "security-group",
     "route-table", "subnet", "internet-gateway", "vpc",
 )  # fmt: skip
 _MINE = {"Name": f"tag:{tags.MANAGED}", "Values": ["true"]}
-
-
-@dataclass(frozen=True, slots=True)
-class CleanUp:
-    """What one round did."""
-
-    deleted: tuple[str, ...]
-    failed: tuple[tuple[str, str], ...]
-    """Id and reason of what stands in the way; tried again at the next round."""
 
 
 def clean_up(reader: Any, writer: Any, region: str, is_fresh: Callable[[str], bool]) -> CleanUp:

@@ -17,7 +17,6 @@ from gpudash.model.instance import Instance, InstanceKey
 from gpudash.model.listing import Listing
 from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
 from gpudash.providers.aws import CAPABILITIES, cleanup, leftovers, network
-from gpudash.providers.aws.cleanup import CleanUp
 from gpudash.providers.aws.clients import Clients
 from gpudash.providers.aws.errors import translated
 from gpudash.providers.aws.launch import launch
@@ -27,7 +26,7 @@ from gpudash.providers.aws.parse import parse_instance
 from gpudash.providers.aws.regions import Regions
 from gpudash.providers.aws.surroundings import Surroundings
 from gpudash.providers.aws.verbs import Verbs
-from gpudash.providers.base import Leftover
+from gpudash.providers.base import CleanUp, Leftover
 from gpudash.providers.recent import Recent
 
 if TYPE_CHECKING:
@@ -85,17 +84,13 @@ class AwsProvider:
 
     def list_instances(self, region: str) -> Listing[Instance]:
         """Every instance of a region: one describe stream, and bulk questions only for what was never seen before."""
-        newest: Listing[Instance] | None = None
-        for listing in self.stream_instances(region):
-            newest = listing
-        assert newest is not None
-        return newest
+        return self.list_in_pages(region, lambda page: None)
 
-    def stream_instances(self, region: str) -> Iterator[Listing[Instance]]:
-        """The same as it comes: after each page an incomplete listing of that page alone, at the end the whole one.
+    def list_in_pages(self, region: str, on_page: Callable[[Listing[Instance]], None]) -> Listing[Instance]:
+        """The same, and `on_page` gets each page as it comes, as an incomplete listing of that page alone.
 
         Raises:
-            GpudashError: the first page did not come. Where a later one fails, the last listing is incomplete.
+            GpudashError: the first page did not come. Where a later one fails, the listing is incomplete.
         """
         asked_at = self.clock.now()
         collected: list[Instance] = []
@@ -113,9 +108,9 @@ class AwsProvider:
                 break
             page = self._parse(region, records)
             if collected or len(records) >= PAGE_SIZE:
-                yield Listing(self.account, region, tuple(page), False, asked_at, self.clock.now(), "more pages follow")
+                on_page(Listing(self.account, region, tuple(page), False, asked_at, self.clock.now()))
             collected += page
-        yield self._whole(region, collected, asked_at, problem)
+        return self._whole(region, collected, asked_at, problem)
 
     def list_offers(self, wanted: OfferFilter) -> Listing[Offer]:
         """Types with a GPU in each region, side by side. With a type named, that one, GPU or not."""

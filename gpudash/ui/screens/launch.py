@@ -304,6 +304,9 @@ class LaunchScreen(ListScreen[Offer]):
         if self.table.record is not None:
             self.query_one("#launch", Button).focus()
 
+    def filter_changed(self) -> None:
+        self.table.move_to(0)
+
     def filter_done(self) -> None:
         self.action_order()
 

@@ -171,6 +171,7 @@ class ListScreen(Living, Generic[R]):
         if event.text != self.view.filter.text:
             self.view.filter = Filter.parse(event.text, self.view.fields)
             self.rebuild()
+            self.filter_changed()
 
     def on_filter_bar_done(self) -> None:
         self.filter_done()
@@ -179,6 +180,9 @@ class ListScreen(Living, Generic[R]):
         self.filter_cleared()
 
     # Textual calls a handler of every class in the line, so these two are what a subclass changes.
+
+    def filter_changed(self) -> None:
+        """The rows that fit are shown now; the cursor stays with its row, or the nearest."""
 
     def filter_done(self) -> None:
         """Enter in the filter."""

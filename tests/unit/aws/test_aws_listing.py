@@ -106,9 +106,12 @@ def test_pages_are_handed_on_as_they_come(cloud: AwsCloud) -> None:
     strangers(12)
     came: list[Listing[Instance]] = []
     asked: list[int] = []
-    for part in cloud.provider.stream_instances(REGION):
+
+    def came_in(part: Listing[Instance]) -> None:
         came.append(part)
         asked.append(cloud.wire.count(LIST))
+
+    came_in(cloud.provider.list_in_pages(REGION, came_in))
     assert [(len(part.items), part.complete) for part in came] == [(5, False), (5, False), (2, False), (12, True)]
     assert asked == [1, 2, 3, 3]
     assert all(item.price and item.storage_price for part in came for item in part.items)

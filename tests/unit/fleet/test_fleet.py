@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -25,7 +25,8 @@ from gpudash.ledger import pruning
 from gpudash.model.capability import Verb
 from gpudash.model.event import Event
 from gpudash.model.guard import GuardLevel
-from gpudash.model.instance import InstanceState
+from gpudash.model.instance import Instance, InstanceState
+from gpudash.model.listing import Listing
 from gpudash.model.offer import OfferFilter
 from gpudash.model.operation import Stage
 from gpudash.model.policy import EndAction, Policy
@@ -266,3 +267,38 @@ async def test_the_ledger_lets_go_of_what_is_old_beside_the_running_fleet(
             while "long ago" in await told():
                 await asyncio.sleep(0.01)
         assert await told() == ["just now"]
+
+
+@dataclass
+class PagedCloud(Cloud):
+    """A list that stops after its first page until it is told to go on."""
+
+    go_on: threading.Event = field(default_factory=threading.Event)
+
+    def list_in_pages(self, region: str, on_page: Callable[[Listing[Instance]], None]) -> Listing[Instance]:
+        whole = self.list_instances(region)
+        on_page(replace(whole, items=whole.items[:1], complete=False))
+        self.go_on.wait(10)
+        return whole
+
+
+@pytest.fixture
+def paged(daemon: Daemon) -> Iterator[tuple[PagedCloud, Session]]:
+    cloud = PagedCloud(CLOCK, capabilities=FAST)
+    config = Config(accounts={CLOUD: Account(CLOUD, "lambda"), "sandbox": Account("sandbox", "sandbox")})
+    with Session.open(config, accounts=[CLOUD], clock=CLOCK, actor="dashboard", providers={CLOUD: cloud}) as session:
+        session.desk.hosts = lambda: HostsInMemory(daemon)  # type: ignore[assignment, return-value]
+        yield cloud, session
+
+
+async def test_rows_appear_with_the_first_page(paged: tuple[PagedCloud, Session]) -> None:
+    """The rest of a long list, or of one that hangs, is not waited for."""
+    cloud, session = paged
+    first, second = cloud.add("first").key, cloud.add("second").key
+    async with Fleet(session) as fleet:
+        await until(lambda: first in fleet.store.records)
+        assert second not in fleet.store.records
+        assert fleet.store.health[CLOUD, REGION].state == "stale"
+        cloud.go_on.set()
+        await until(lambda: second in fleet.store.records)
+        await until(lambda: fleet.store.health[CLOUD, REGION].state == "ok")

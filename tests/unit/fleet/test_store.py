@@ -159,3 +159,11 @@ def test_many_rows_cost_one_change_set() -> None:
     store.apply_listing(listing(NOON, *rows))
     rows[7] = replace(rows[7], name="other")
     assert store.apply_listing(listing(NOON + SECOND, *rows)) == ChangeSet(changed=frozenset({rows[7].key}))
+
+
+def test_a_page_of_a_list_that_still_comes_shows_rows_and_says_nothing_else(store: FleetStore) -> None:
+    health, third = store.health["cloud", "here"], instance("c")
+    change = store.apply_page(listing(NOON + 9 * SECOND, B, third, complete=False))
+    assert (change.added, change.changed, change.removed) == ({third.key}, frozenset(), frozenset())
+    assert store.health["cloud", "here"] is health
+    assert store.records[A.key].missing_since is None
