@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
@@ -13,6 +14,7 @@ import click
 
 from gpudash.cli import carry, jsonview, words
 from gpudash.cli.acting import forbidden
+from gpudash.cli.hostfilter import host_options
 from gpudash.cli.listing import POLL_S
 from gpudash.cli.offers import by_price, check_account
 from gpudash.cli.output import Output, can_ask
@@ -39,6 +41,8 @@ class Wanted:
     account: str | None
     region: str | None
     spot: bool
+    offer_id: str | None = None
+    """Exactly that offer, else the cheapest that fits."""
 
 
 @click.command(cls=Verb)
@@ -52,6 +56,8 @@ class Wanted:
 @click.option("--idle-action", type=click.Choice([action.value for action in EndAction]), help="What idle leads to.")
 @click.option("--recipe", metavar="R", help="What to set up on it.")
 @click.option("--max-price", type=USD, metavar="USD", help="Refuse above that much an hour.")
+@click.option("--option", "-o", "options", multiple=True, metavar="KEY=VALUE", help="What only that cloud knows.")
+@host_options
 @click.option("--no-wait", is_flag=True, help="Answer as soon as the cloud has said yes; exit code 6, not proved.")
 @click.option("--timeout", type=DURATION, default="15m", show_default=True, help="How long to wait for the proof.")
 @click.option("--dry-run", is_flag=True, help="Show plan and cost; ask for nothing.")
@@ -59,6 +65,7 @@ class Wanted:
 @pass_run
 def launch(
     run: Run,
+    /,
     type_: str | None,
     account: str | None,
     region: str | None,
@@ -69,10 +76,12 @@ def launch(
     idle_action: str | None,
     recipe: str | None,
     max_price: Decimal | None,
+    options: tuple[str, ...],
     no_wait: bool,
     timeout: timedelta,
     dry_run: bool,
     yes: bool,
+    **host: Any,
 ) -> int:
     """Launch an instance and wait until its guard is armed.
 
@@ -80,11 +89,12 @@ def launch(
     """
     if recipe is not None:
         raise UsageError(f"There is no recipe {recipe!r}.", hint="Leave out --recipe; no recipe is known here.")
+    chosen = read_options(options)
     wanted = Wanted(type_, account, region, spot) if type_ else _from_stdin(account, region, spot)
     check_account(run.config, wanted.account)
     run.out.subject = f"{wanted.account}:" if wanted.account else None
     with run.session([wanted.account] if wanted.account else None) as session:
-        offer = pick(session, wanted)
+        offer = pick(session, wanted, **host)
         run.out.subject = f"{offer.account}:"
         if not dry_run:
             allow(run, session, offer.account)
@@ -95,6 +105,7 @@ def launch(
             idle_timeout=idle,
             idle_action=EndAction(idle_action) if idle_action else None,
             max_price=_lower(max_price, run.config.defaults.max_price_usd_per_hour),
+            options=chosen,
         )
         check_cap(order)
         plan = Plan(order, offer, session)
@@ -132,7 +143,7 @@ def check_cap(order: LaunchOrder) -> None:
     """
     if order.max_price is None or order.offer is None:
         return
-    price = order.offer.price
+    price = order.offer.total
     if price is None:
         raise Refused(f"{order.instance_type} has no known price, and the cap is ${order.max_price}/h.")
     if price.usd_per_hour > order.max_price:
@@ -154,8 +165,23 @@ def confirm(out: Output, order: LaunchOrder) -> None:
         raise Refused(f"The launch of {order.name} was not confirmed; nothing was asked for.")
 
 
-def pick(session: Session, wanted: Wanted) -> Offer:
-    """The cheapest offer of that type that can be had.
+def read_options(given: Iterable[str]) -> dict[str, str]:
+    """``KEY=VALUE`` words as a mapping; the adapter of the cloud knows which it takes.
+
+    Raises:
+        UsageError: one without a key or ``=``.
+    """
+    options = {}
+    for word in given:
+        key, mark, value = word.partition("=")
+        if not key or not mark:
+            raise UsageError(f"--option {word!r} is not KEY=VALUE.", hint="Write it like --option disk_gb=100.")
+        options[key] = value
+    return options
+
+
+def pick(session: Session, wanted: Wanted, **host: Any) -> Offer:
+    """The cheapest offer of that type that can be had, on a host that fits `host` (see `hostfilter`).
 
     Raises:
         UsageError: no account offers such a type, or several do.
@@ -163,7 +189,7 @@ def pick(session: Session, wanted: Wanted) -> Offer:
         Unreachable: an account that might offer it did not answer.
     """
     wish = OfferFilter(
-        instance_type=wanted.instance_type, account=wanted.account, region=wanted.region, spot=wanted.spot
+        instance_type=wanted.instance_type, account=wanted.account, region=wanted.region, spot=wanted.spot, **host
     )
     lists = session.offers(wish, POLL_S)
     fitting = sorted((item for listing in lists for item in listing.items if wish.accepts(item)), key=by_price)
@@ -177,6 +203,7 @@ def pick(session: Session, wanted: Wanted) -> Offer:
     accounts = sorted({item.account for item in fitting})
     if len(accounts) > 1:
         raise UsageError(f"{' and '.join(accounts)} offer {wanted.instance_type}.", hint="Choose one with --account.")
+    fitting = [item for item in fitting if item.id == wanted.offer_id] or fitting
     free = [item for item in fitting if item.available is not False]
     if not free:
         raise NoCapacity(f"No {wanted.instance_type} {kind} is free{place}.", hint="`gpudash offers` shows what is.")
@@ -201,7 +228,7 @@ class Plan:
     def cost(self) -> Amount | None:
         """What the whole lease costs; None without a lease."""
         lease = self.lease
-        return None if lease is None else cost(self.offer.price, lease)
+        return None if lease is None else cost(self.offer.total, lease)
 
     def lines(self) -> list[str]:
         """For people."""
@@ -218,7 +245,7 @@ class Plan:
         return [
             f"launch  {order.name}: {words.gpus(offer.gpu_count, offer.gpu, offer.vram_gb)} ({order.instance_type})",
             f"where   {order.account} ({offer.provider}), {order.region}, {kind}",
-            f"price   ${words.price(offer.price)}/h{source}; {whole}",
+            f"price   ${words.price(offer.total)}/h{source}; {whole}{_traffic(offer)}",
             f"lease   {words.when(policy.lease_deadline, now) if policy.lease_deadline else 'none'}{hard}",
             f"idle    {idle}",
         ]
@@ -238,6 +265,12 @@ class Plan:
             "idle_action": policy.idle_action.value,
             "cost_usd": jsonview.usd(self.cost),
         }
+
+
+def _traffic(offer: Offer) -> str:
+    ways = [(offer.up_usd_per_gb, "out"), (offer.down_usd_per_gb, "in")]
+    told = [f"${words.digits(price)}/GB {way}" for price, way in ways if price]
+    return f"; traffic {', '.join(told)} comes on top" if told else ""
 
 
 def _rounded(length: timedelta) -> timedelta:
@@ -302,6 +335,7 @@ def read_offer(text: str) -> Wanted:
         _text(body, "account"),
         _text(body, "region"),
         bool(body.get("spot") or body.get("spot_price")),
+        _text(body, "offer_id"),
     )
 
 

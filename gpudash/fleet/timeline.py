@@ -37,6 +37,7 @@ AHEAD = {
     "hard": "the hard deadline, which never moves",
     "idle": "the idle timeout is over, unless it is used",
     "parked": "the parked timeout is over, unless it is used",
+    "spot": "the cloud takes it back",
 }
 
 
