@@ -74,7 +74,7 @@ def configure(run: Run, yes: bool, no_check: bool, soong_file: str | None) -> in
     if not no_check:
         _check(run, candidates)
     if not run.out.json:
-        _show(run, candidates)
+        _show(run, candidates, imported)
     new = [item for item in candidates if item.is_new and (item.works or (no_check and not item.problem))]
     changes = _new_settings(imported, written) if imported else {}
     chosen = _choose(run, new, changes, yes)
@@ -97,7 +97,7 @@ def _candidates(written: Config, imported: Imported | None) -> list[Candidate]:
     ]  # fmt: skip
     keys = {_key(item.account) for item in found} - {None}
     names = {item.account.name for item in found}
-    offered: list[tuple[Account, str, str | None]] = [(imported.account, f"soong's {imported.account.api_key_file}", None)] if imported else []
+    offered: list[tuple[Account, str, str | None]] = [(imported.account, "soong's file", None)] if imported else []
     offered += [(item.account, item.where, item.problem or _unknown(item.provider)) for item in
                 all_credentials(registry.names())]  # fmt: skip
     for account, where, problem in offered:
@@ -163,7 +163,7 @@ def _check(run: Run, candidates: list[Candidate]) -> None:
         item.checked = answer
 
 
-def _show(run: Run, candidates: list[Candidate]) -> None:
+def _show(run: Run, candidates: list[Candidate], imported: Imported | None) -> None:
     if not candidates:
         run.out.line("No credentials were found in the usual places of AWS, Lambda, RunPod and Vast.")
         return
@@ -173,6 +173,8 @@ def _show(run: Run, candidates: list[Candidate]) -> None:
     ]
     for line in words.table(("ACCOUNT", "CLOUD", "KEY", "STATE", "ANSWER"), rows):
         run.out.line(line)
+    for name, hint in imported.left_out if imported else ():
+        run.out.line(f"soong's {name} has no setting here: {hint}")
 
 
 def _said(item: Candidate) -> str:
@@ -251,9 +253,7 @@ def _document(
             }
             for item in candidates
         ],
-        "imported": None
-        if imported is None
-        else {"settings": dict(changes), "left_out": dict(imported.left_out)},
+        "imported": None if imported is None else {"settings": dict(changes), "left_out": dict(imported.left_out)},
     }
 
 
