@@ -11,6 +11,7 @@ import click
 
 from gpudash.cli import carry, jsonview, words
 from gpudash.cli.acting import forbidden
+from gpudash.cli.hostfilter import host_options
 from gpudash.cli.listing import POLL_S
 from gpudash.cli.offers import by_price, check_account
 from gpudash.cli.output import Output, can_ask, one_line
@@ -18,8 +19,8 @@ from gpudash.cli.verb import DURATION, USD, Run, Verb, pass_run
 from gpudash.cli.wanted import Wanted, from_stdin, read_options
 from gpudash.clock import iso
 from gpudash.errors import ExitCode, NoCapacity, Refused, Unreachable, UsageError
-from gpudash.model.capability import Verb as Change
 from gpudash.fleet.launch import order_of, refusals_of
+from gpudash.model.capability import Verb as Change
 from gpudash.model.money import Amount, cost
 from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
 from gpudash.model.operation import Operation, Stage
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 )
 @click.option("--recipe", metavar="R", help="What to set up on it.")
 @click.option("--max-price", type=USD, metavar="USD", help="Refuse above that much an hour.")
+@host_options
 @click.option("--no-wait", is_flag=True, help="Answer as soon as the cloud has said yes; exit code 6, not proved.")
 @click.option("--timeout", type=DURATION, default="15m", show_default=True, help="How long to wait for the proof.")
 @click.option("--dry-run", is_flag=True, help="Show plan and cost; ask for nothing.")
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 @pass_run
 def launch(
     run: Run,
+    /,
     type_: str | None,
     account: str | None,
     region: str | None,
@@ -65,6 +68,7 @@ def launch(
     timeout: timedelta,
     dry_run: bool,
     yes: bool,
+    **host: Any,
 ) -> int:
     """Launch an instance and wait until its guard is armed.
 
@@ -78,7 +82,7 @@ def launch(
     check_account(run.config, wanted.account)
     run.out.subject = f"{wanted.account}:" if wanted.account else None
     with run.session([wanted.account] if wanted.account else None) as session:
-        offer, *others = pick(session, wanted)
+        offer, *others = pick(session, wanted, **host)
         run.out.subject = f"{offer.account}:"
         if not dry_run:
             allow(run, session, offer.account)
@@ -139,7 +143,7 @@ def check_cap(order: LaunchOrder) -> None:
     """
     if order.max_price is None or order.offer is None:
         return
-    price = order.offer.price
+    price = order.offer.total
     if price is None:
         raise Refused(f"{order.instance_type} has no known price, and the cap is ${order.max_price}/h.")
     if price.usd_per_hour > order.max_price:
@@ -155,7 +159,7 @@ def check_told(order: LaunchOrder, wanted: Wanted, *, asked: bool) -> None:
     Raises:
         Refused: it costs more than the offer said.
     """
-    price = order.offer.price if order.offer else None
+    price = order.offer.total if order.offer else None
     if not asked or wanted.price is None or order.max_price is not None or price is None:
         return
     if price.usd_per_hour > wanted.price:
@@ -177,8 +181,8 @@ def confirm(out: Output, order: LaunchOrder) -> None:
         raise Refused(f"The launch of {order.name} was not confirmed; nothing was asked for.")
 
 
-def pick(session: Session, wanted: Wanted) -> list[Offer]:
-    """The offers of that type that can be had, cheapest first.
+def pick(session: Session, wanted: Wanted, **host: Any) -> list[Offer]:
+    """The offers of that type that can be had, cheapest first, on hosts that fit `host` (see `hostfilter`).
 
     Raises:
         UsageError: no account offers such a type, or several do.
@@ -186,7 +190,7 @@ def pick(session: Session, wanted: Wanted) -> list[Offer]:
         Unreachable: an account that might offer it did not answer.
     """
     wish = OfferFilter(
-        instance_type=wanted.instance_type, account=wanted.account, region=wanted.region, spot=wanted.spot
+        instance_type=wanted.instance_type, account=wanted.account, region=wanted.region, spot=wanted.spot, **host
     )
     lists = session.offers(wish, POLL_S)
     fitting = sorted((item for listing in lists for item in listing.items if wish.accepts(item)), key=by_price)
@@ -200,6 +204,7 @@ def pick(session: Session, wanted: Wanted) -> list[Offer]:
     accounts = sorted({item.account for item in fitting})
     if len(accounts) > 1:
         raise UsageError(f"{' and '.join(accounts)} offer {wanted.instance_type}.", hint="Choose one with --account.")
+    fitting = [item for item in fitting if item.id == wanted.offer_id] or fitting
     free = [item for item in fitting if item.available is not False]
     if not free:
         raise NoCapacity(f"No {wanted.instance_type} {kind} is free{place}.", hint="`gpudash offers` shows what is.")
@@ -224,7 +229,7 @@ class Plan:
     def cost(self) -> Amount | None:
         """What the whole lease costs; None without a lease."""
         lease = self.lease
-        return None if lease is None else cost(self.offer.price, lease)
+        return None if lease is None else cost(self.offer.total, lease)
 
     def lines(self) -> list[str]:
         """For people."""
@@ -241,7 +246,7 @@ class Plan:
         return [
             f"launch  {order.name}: {words.gpus(offer.gpu_count, offer.gpu, offer.vram_gb)} ({order.instance_type})",
             f"where   {order.account} ({offer.provider}), {order.region}, {kind}",
-            f"price   ${words.price(offer.price)}/h{source}; {whole}",
+            f"price   ${words.price(offer.total)}/h{source}; {whole}{_traffic(offer)}",
             f"lease   {words.when(policy.lease_deadline, now) if policy.lease_deadline else 'none'}{hard}",
             f"idle    {idle}",
             *([f"else    {', '.join(places)}, if none is free there"] if (places := self.places) else []),
@@ -251,7 +256,7 @@ class Plan:
     @property
     def places(self) -> list[str]:
         """Where else it may come up."""
-        return [f"{other.region} at ${words.price(other.price)}/h" for other in self.order.alternatives]
+        return [f"{other.region} at ${words.price(other.total)}/h" for other in self.order.alternatives]
 
     def json(self) -> dict[str, Any]:
         """For scripts."""
@@ -270,6 +275,12 @@ class Plan:
             "idle_action": policy.idle_action.value,
             "cost_usd": jsonview.usd(self.cost),
         }
+
+
+def _traffic(offer: Offer) -> str:
+    ways = [(offer.up_usd_per_gb, "out"), (offer.down_usd_per_gb, "in")]
+    told = [f"${words.digits(price)}/GB {way}" for price, way in ways if price]
+    return f"; traffic {', '.join(told)} comes on top" if told else ""
 
 
 def _rounded(length: timedelta) -> timedelta:

@@ -12,7 +12,7 @@ from gpudash.cli import jsonview, unanswered, words
 from gpudash.cli.output import Output, one_line
 from gpudash.cli.verb import DURATION, ID, Run, Verb, complete_instance, pass_run
 from gpudash.clock import iso
-from gpudash.errors import ExitCode
+from gpudash.errors import ExitCode, UsageError
 from gpudash.fleet import tunnels
 from gpudash.fleet.record import Record
 from gpudash.model.event import Event
@@ -28,6 +28,8 @@ POLL_S = 10.0
 """How long a read waits for clouds."""
 HOSTS_S = 5.0
 """How long a read waits for statusd on the hosts."""
+WATCH_EVERY = timedelta(seconds=15)
+"""Between two looks of `ls --watch`."""
 FRESH_S = 10.0
 """A host that answered anyone of us within this is not asked again."""
 
@@ -40,13 +42,22 @@ RIGHT = frozenset({6, 7})
 
 @click.command(cls=Verb)
 @click.option("--timeout", type=DURATION, default="10s", show_default=True, help="How long to wait for clouds.")
+@click.option("--watch", is_flag=True, help="Go on, and print a sentence when something changes; for screen readers.")
+@click.option("--interval", type=DURATION, help="With --watch: time between two looks.  [default: 15s]")
 @pass_run
-def ls(run: Run, timeout: timedelta) -> int:
+def ls(run: Run, timeout: timedelta, watch: bool, interval: timedelta | None) -> int:
     """List instances: money at risk first, then what ends soonest.
 
     Exit code 5 where a provider could not be reached; what is known of it is printed all the same, with its age.
+
+    With --watch, each instance is told in one sentence, and then each change: state, guard, price, lease, an end that
+    comes near, and what ended. Ctrl-C leaves. With --json every line is one document.
     """
+    if interval is not None and not watch:
+        raise UsageError("--interval belongs to --watch.")
     with run.session() as session:
+        if watch:
+            return tell_changes(run, session, interval, timeout)
         look(session, timeout.total_seconds())
         session.refresh_spent()
         now = session.clock.now()
@@ -66,6 +77,17 @@ def ls(run: Run, timeout: timedelta) -> int:
         elif all(health.state == "ok" and not health.error for health in healths):
             run.out.talk("No instances. `gpudash launch` makes one, `gpudash sandbox up` some that cost nothing.")
         return say_health(run.out, healths, now)
+
+
+def tell_changes(run: Run, session: Session, interval: timedelta | None, timeout: timedelta) -> int:
+    """`ls --watch`; being told to stop is how it ends."""
+    from gpudash.cli import narrating
+
+    try:
+        narrating.watch(session, run.out, interval or WATCH_EVERY, timeout.total_seconds())
+    except KeyboardInterrupt:
+        run.out.talk("")
+    return int(ExitCode.OK)
 
 
 def look(session: Session, timeout_s: float) -> None:
@@ -123,7 +145,11 @@ def row(record: Record, now: datetime) -> tuple[str, ...]:
         machine.key.account,
         words.gpus(machine.gpu_count, machine.gpu, machine.vram_gb),
         _utilisation(record),
-        words.price(machine.price) if on else words.price(machine.storage_price) if machine.storage_price else "–",
+        words.price(machine.price)
+        if machine.bills_compute
+        else words.price(machine.storage_price)
+        if machine.storage_price
+        else "–",
         words.amount(record.accrued(now)),
         _idle(record, now) if on else words.NOT_APPLICABLE,
         words.length(record.lease_remaining(now)) if on else words.NOT_APPLICABLE,

@@ -23,6 +23,8 @@ class Wanted:
     account: str | None
     region: str | None
     spot: bool
+    offer_id: str | None = None
+    """Exactly that offer, else the cheapest that fits."""
     price: Decimal | None = None
     """USD an hour, as the offer on stdin had it."""
     options: dict[str, str] = field(default_factory=dict)
@@ -70,7 +72,7 @@ def read_offer(text: str) -> Wanted:
     prices = ("spot_price",) if spot and body.get("spot_price") else ("price_usd_per_hour", "on_demand_price")
     told = {name: value for name in ("availability_zone", "architecture") if (value := _text(body, name)) is not None}
     price = next((found for name in prices if (found := _price(body, name)) is not None), None)
-    return Wanted(kind, _text(body, "account"), _text(body, "region"), spot, price, told)
+    return Wanted(kind, _text(body, "account"), _text(body, "region"), spot, _text(body, "offer_id"), price, told)
 
 
 def read_options(pairs: Sequence[str]) -> dict[str, str]:

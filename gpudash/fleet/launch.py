@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import getpass
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -94,7 +94,7 @@ def plan(
         service_port=service_port or defaults.service_port,
         health_path=health_path or defaults.health_path,
         recipe=recipe,
-        options={"owner": _owner()} | (options or {}),
+        options={"owner": _owner()} | offer.options | (options or {}),
         alternatives=stand_ins(desk, offer, others, max_price, options or {}),
     )
     desk.accounts.check(order)
@@ -109,7 +109,7 @@ def intend(desk: Desk, order: LaunchOrder) -> Operation:
     """
     permissions.check(desk, Verb.LAUNCH, order.account)
     if order.offer is not None:
-        permissions.check_price(desk, order.offer.price, order.max_price)
+        permissions.check_price(desk, order.offer.total, order.max_price)
     text = f"asked for {order.instance_type} in {order.region}, named {order.name}"
     return desk.begin(
         Verb.LAUNCH,
@@ -195,6 +195,7 @@ def _next_or_fail(desk: Desk, operation: Operation, order: LaunchOrder, error: G
         region=offer.region,
         instance_type=offer.instance_type,
         offer=offer,
+        options=_without(order.options, order.offer.options if order.offer else {}) | offer.options,
         alternatives=tuple(rest),
     )
     told = f"{order.instance_type} in {order.region}: none free; trying {offer.instance_type} in {offer.region}"
@@ -209,24 +210,45 @@ def _next_or_fail(desk: Desk, operation: Operation, order: LaunchOrder, error: G
     )
 
 
+def _without(options: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in options.items() if others.get(name) != value}
+
+
 def _check_price(desk: Desk, order: LaunchOrder) -> Price | None:
     """The price as of now, looked up again where the one shown is old. Refused where it rose above what was agreed."""
     offer = order.offer
     if offer is not None and desk.clock.now() - offer.as_of <= desk.pace.span(PRICE_FRESH_S):
-        return offer.price
-    wanted = OfferFilter(instance_type=order.instance_type, region=order.region, account=order.account, spot=order.spot)
+        return offer.total
+    wanted = OfferFilter(
+        instance_type=order.instance_type,
+        region=order.region,
+        account=order.account,
+        spot=order.spot,
+        disk_gb=_disk_gb(order),
+        with_unverified=offer is not None and offer.verified is False,
+    )
     listing = desk.accounts[order.account].list_offers(wanted)
-    current = next((item for item in listing.items if wanted.accepts(item)), None)
+    fitting = [item for item in listing.items if wanted.accepts(item)]
+    same = next((item for item in fitting if offer is not None and item.id == offer.id), None)
+    current = same or next(iter(fitting), None)
     if current is None:
         if listing.complete:
             raise NoCapacity(f"{order.instance_type} is not offered in {order.region} any more.")
-        return offer.price if offer else None
-    permissions.check_price(desk, current.price, order.max_price)
-    shown = offer.price if offer else None
-    if order.max_price is None and shown is not None and current.price is not None and _is_dearer(current.price, shown):
-        text = f"Its price rose from {shown.usd_per_hour} to {current.price.usd_per_hour} $/h."
+        return offer.total if offer else None
+    permissions.check_price(desk, current.total, order.max_price)
+    shown = offer.total if offer else None
+    if order.max_price is None and shown is not None and current.total is not None and _is_dearer(current.total, shown):
+        text = f"Its price rose from {shown.usd_per_hour} to {current.total.usd_per_hour} $/h."
         raise Refused(text, hint="Confirm it anew.")
-    return current.price
+    return current.total
+
+
+def _disk_gb(order: LaunchOrder) -> int | None:
+    """The disk that its price was for, where the cloud prices the disk."""
+    if order.offer is None or order.offer.storage_price is None:
+        return None
+    told = order.options.get("disk_gb", "")
+    return int(told) if told.isdecimal() else None
 
 
 def _is_dearer(price: Price, than: Price) -> bool:

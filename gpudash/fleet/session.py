@@ -16,6 +16,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import replace
 from datetime import datetime
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -253,8 +254,8 @@ class Session:
         """Blocking; for lanes. `on_page` gets what comes before the whole is there, at clouds that answer in pages."""
         provider = self.providers[account]
         if on_page is not None and isinstance(provider, ListsInPages):
-            return provider.list_in_pages(region, on_page)
-        return provider.list_instances(region)
+            return self._dated(provider.list_in_pages(region, on_page))
+        return self._dated(provider.list_instances(region))
 
     def offers(self, wanted: OfferFilter, timeout_s: float) -> list[Listing[Offer]]:
         """What can be launched, one listing an account. Who fails or is silent answers incomplete, with its words."""
@@ -416,6 +417,17 @@ class Session:
         self.drain()
         return done
 
+    def catch_up(self) -> ChangeSet:
+        """Take in what other processes wrote since: operations, limits, adoptions."""
+        change = self.store.apply_policies(self.ledger.policies(), self.ledger.adopted())
+        known = [operation.id for operation in self.store.operations.values() if operation.stage.is_open]
+        found = {operation.id: operation for operation in self.ledger.open_operations()}
+        found |= {op_id: now for op_id in known if op_id not in found and (now := self.ledger.operation(op_id))}
+        for operation in found.values():
+            if operation.account in self.providers:
+                change |= self.store.apply_operation(operation)
+        return change
+
     def tidy(self, timeout_s: float) -> list[CleanUp]:
         """Take away what ended instances left, wherever that is due; what was done and what stands in the way."""
         pending = [
@@ -448,6 +460,20 @@ class Session:
             future = lane.submit(self.list_instances, account, region, self._pages.put)
         pending[future] = (account, region)
         return ChangeSet()
+
+    def _dated(self, listing: Listing[Instance]) -> Listing[Instance]:
+        """Where the cloud does not tell when an instance was made, the moment we asked for it."""
+        tokens = {item.launch_token for item in listing.items if item.created_at is None and item.launch_token}
+        times = self.ledger.launched_at(tokens) if tokens else {}
+        if not times:
+            return listing
+        items = (
+            replace(item, created_at=times[item.launch_token])
+            if item.created_at is None and item.launch_token in times
+            else item
+            for item in listing.items
+        )
+        return replace(listing, items=tuple(items))
 
     def _answered(self, account: str, region: str, future: Future[Any]) -> ChangeSet:
         error = future.exception()

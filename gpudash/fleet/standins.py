@@ -24,7 +24,7 @@ def stand_ins(
         for name, value in options.items()
     )
     caps = [cap for cap in (max_price, desk.config.defaults.max_price_usd_per_hour) if cap is not None]
-    limit = min(caps) if caps else offer.price.usd_per_hour if offer.price else None
+    limit = min(caps) if caps else offer.total.usd_per_hour if offer.total else None
     if limit is None:
         return ()
 
@@ -32,16 +32,16 @@ def stand_ins(
         return (
             (other.account, other.gpu, other.gpu_count, other.vram_gb, other.spot)
             == (offer.account, offer.gpu, offer.gpu_count, offer.vram_gb, offer.spot)
-            and (other.region, other.instance_type) != (offer.region, offer.instance_type)
+            and (other.region, other.instance_type, other.id) != (offer.region, offer.instance_type, offer.id)
             and (bool(offer.gpu) or other.instance_type == offer.instance_type)
             and (not is_local or other.region == offer.region)
-            and other.price is not None
-            and other.price.usd_per_hour <= limit
+            and other.total is not None
+            and other.total.usd_per_hour <= limit
             and other.available is not False
         )
 
     def rank(other: Offer) -> tuple[bool, bool, Decimal, str]:
-        price = other.price.usd_per_hour if other.price else limit
+        price = other.total.usd_per_hour if other.total else limit
         return other.instance_type != offer.instance_type, other.available is not True, price, other.region
 
     return tuple(sorted(filter(fits, others), key=rank))[:MOST_STAND_INS]

@@ -74,6 +74,10 @@ class Ledger:
         """The newest operations, settled or not, newest first."""
         return operations.recent(self._db, limit)
 
+    def launched_at(self, tokens: Collection[str]) -> dict[str, datetime]:
+        """When each of our launches with one of these tokens was asked for."""
+        return operations.launched_at(self._db, tokens)
+
     def claim(self, op_id: str, owner: str, seconds: float) -> bool:
         """Take the right to drive an operation; False while another owner's claim holds."""
         return operations.claim(self._db, op_id, owner, seconds)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from datetime import timedelta
+from collections.abc import Collection
+from datetime import datetime, timedelta
 
 from gpudash.errors import LedgerError
 from gpudash.ledger import codec
@@ -71,6 +72,16 @@ def recent(db: Database, limit: int) -> list[Operation]:
     """The newest operations, open or not, newest first."""
     rows = db.rows("SELECT body FROM operations ORDER BY requested_at DESC, rowid DESC LIMIT ?", (limit,))
     return [_read(body) for (body,) in rows]
+
+
+def launched_at(db: Database, tokens: Collection[str]) -> dict[str, datetime]:
+    """When each launch with one of these tokens was asked for; tokens of others are left out."""
+    marks = ", ".join("?" * len(tokens))
+    rows = db.rows(
+        f"SELECT token, requested_at FROM operations WHERE verb = 'launch' AND token IN ({marks})",  # noqa: S608 — marks only
+        tuple(tokens),
+    )
+    return {token: codec.moment(at) for token, at in rows}
 
 
 def claim(db: Database, op_id: str, owner: str, seconds: float) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gpudash.model.instance import EVERYWHERE
+from gpudash.model.offer import OfferFact
 
 
 class Verb(StrEnum):
@@ -76,6 +77,8 @@ class Capabilities:
     """For each verb that is missing: why, and what to do instead."""
     lists_everywhere: bool = False
     """One answer covers all regions: there is one lane, `EVERYWHERE`, whatever regions offers and orders name."""
+    offer_facts: frozenset[OfferFact] = frozenset()
+    """What its offers tell beyond the usual; a filter on another fact leaves all of them out, and says so."""
 
     launch_options: tuple[LaunchOption, ...] = ()
     """What a launch can be told beside type, region and limits."""

@@ -258,7 +258,7 @@ def _keys(action: Action) -> str:
 
 
 _NAMES = {
-    "space": "Space", "enter": "Enter", "escape": "Esc", "up": "↑", "down": "↓", "pageup": "PgUp", "pagedown": "PgDn",
+    "space": "Space", "enter": "Enter", "tab": "Tab", "escape": "Esc", "up": "↑", "down": "↓", "pageup": "PgUp", "pagedown": "PgDn",
     "home": "Home", "end": "End", "f1": "F1", "colon": ":", "question_mark": "?", "slash": "/", "plus": "+",
     "exclamation_mark": "!",
 }  # fmt: skip

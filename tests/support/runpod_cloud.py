@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 import secrets
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,11 @@ from gpudash.config import Account
 from gpudash.model.instance import EVERYWHERE
 from gpudash.model.offer import LaunchOrder
 from gpudash.model.policy import Policy
-from gpudash.providers import runpod
+from gpudash.providers.http import Timeouts
 from gpudash.providers.runpod.provider import RunpodProvider
 from support.aws_cloud import PUBLIC_KEY
-from support.http_cloud import Fault, HttpCloud, Reply, Request, route
+from support.fault_words import Words
+from support.http_cloud import Fault, HttpCloud, Reply, Request, changed, route
 from support.runpod_state import CATALOGUE, PLACES, Endpoint, Job, Pod
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -54,9 +57,13 @@ class FakeRunpod(HttpCloud):
         self.templates: dict[str, dict[str, Any]] = {}
         self.keys: list[str] = []
         self.boot_s = self.old_port_s = 0.0
+        self.create_lag_s = self.end_lag_s = 0.0
+        """How long lists lack what is new, and still have what has ended."""
+        self.ended: list[tuple[datetime, dict[str, Any]]] = []
         self.balance = 12.34
         self.has_capacity = True
         self.has_effect = True
+        self.ignores_ends = False
         self.page_size: int | None = None
         """Newer servers answer in pages."""
         self._ports = 22000
@@ -83,12 +90,21 @@ class FakeRunpod(HttpCloud):
         """A pod as it is told now."""
         return pod.record(self.clock.now(), self.boot_s, self.old_port_s)
 
+    def alive(self) -> set[str]:
+        """Ids of pods that bill."""
+        return set(self.pods)
+
+    def _age_s(self, since: datetime) -> float:
+        return (self.clock.now() - since).total_seconds()
+
     # -- pods ---------------------------------------------------------------------------------------------------
 
     @route("GET", "/v2/pods")
     def list_pods(self, request: Request) -> Reply:
         whole = request.one("includeClusterPods") == "true"
-        records = [self.record(pod) for pod in self.pods.values() if whole or pod.cluster is None]
+        pods = [pod for pod in self.pods.values() if self._age_s(pod.created_at) >= self.create_lag_s]
+        records = [self.record(pod) for pod in pods if whole or pod.cluster is None]
+        records += [record for at, record in self.ended if self._age_s(at) < self.end_lag_s]
         if self.page_size is None:
             return Reply(200, {"pods": records})
         at = int(request.one("cursor") or 0)
@@ -140,7 +156,8 @@ class FakeRunpod(HttpCloud):
             return problem(404, "pod not found")
         if pod.cluster:
             return problem(409, "pod belongs to a cluster")
-        del self.pods[id]
+        if not self.ignores_ends:
+            self.ended.append((self.clock.now(), self.record(self.pods.pop(id))))
         return Reply(204)
 
     @route("POST", r"/v2/pods/(?P<id>[^/]+)/action")
@@ -339,8 +356,10 @@ class RunpodCloud:
         self._made: list[RunpodProvider] = []
         self.provider: RunpodProvider = self.again()
 
-    def again(self) -> RunpodProvider:
-        self._made.append(runpod.create(self.account, self.clock))
+    def again(self, *, url: str | None = None, timeouts: Timeouts | None = None) -> RunpodProvider:
+        """Another adapter of the account, or of one at another origin."""
+        account = replace(self.account, base_url=url) if url else self.account
+        self._made.append(RunpodProvider(account, self.clock, timeouts=timeouts))
         return self._made[-1]
 
     def close(self) -> None:
@@ -403,3 +422,65 @@ def runpod_cloud(clock: Clock | None = None) -> Iterator[RunpodCloud]:
     finally:
         cloud.close()
         del os.environ["RUNPOD_TEST_KEY"]
+
+
+def _newer(body: Any) -> Any:
+    for record in body["pods"]:
+        record |= {"status": "HOVERING", "machineId": "m1", "networking": {"mode": "new"}}
+    return {**body, "pagination": {"nextCursor": None, "hasNextPage": False}}
+
+
+def _sparse(body: Any) -> Any:
+    kept = ("id", "status", "env")
+    return {"pods": [{name: record[name] for name in kept} for record in body["pods"]]}
+
+
+def _garbled(body: Any) -> Any:
+    return {"pods": [*body["pods"], {"status": "RUNNING"}]}
+
+
+def _second_page_fails() -> Fault:
+    def answer(whole: Reply) -> Reply:
+        seen.append(whole)
+        body = json.loads(whole.content)
+        more = {"pagination": {"nextCursor": "page-2", "hasNextPage": True}}
+        return Reply(200, body | more) if len(seen) == 1 else problem(500, "Internal error")
+
+    seen: list[Reply] = []
+    return Fault("second page", answer)
+
+
+RUNPOD_WORDS = Words(
+    key=KEY,
+    calls={
+        "list": ("GET", r"^/v2/pods$"),
+        "launch": ("POST", r"^/v2/pods$"),
+        "end": ("DELETE", r"^/v2/pods/[^/]+$"),
+    },
+    refusal=lambda status: problem(status, "As the test wants it."),
+    refused_keys={
+        "error 1010 of the edge": Reply(403, b"error code: 1010", {"Content-Type": "text/plain"}),
+        "the envelope of the old API": Reply(401, {"error": "unauthorized"}),
+        "repeated in the answer": problem(401, f"{KEY} is not valid"),
+    },
+    no_capacity={
+        "no longer any instances": problem(400, NO_CAPACITY),
+        "does not have the resources": problem(400, "This machine does not have the resources to deploy your pod"),
+    },
+    empty=Reply(200, {"pods": []}),
+    newer=_newer,
+    sparse=_sparse,
+    garbled=_garbled,
+    partial=_second_page_fails(),
+    own={
+        "410, the API is switched off": ("end", Fault("410", problem(410, "gone"))),
+        "pods without variables": ("list", Fault("bare", changed(lambda body: _without(body, "env")))),
+        "yes without an id": ("launch", Fault("x", Reply(201, {"name": "x"}), takes_effect=True)),
+        "member of a cluster": ("end", Fault("x", problem(409, "pod belongs to a cluster"))),
+    },
+)
+"""How RunPod says things."""
+
+
+def _without(body: Any, field: str) -> Any:
+    return {"pods": [{name: value for name, value in pod.items() if name != field} for pod in body["pods"]]}

@@ -14,7 +14,7 @@ from gpudash.model.listing import Listing
 from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
 from gpudash.providers import sshkeys
 from gpudash.providers.base import Leftover
-from gpudash.providers.http import segment
+from gpudash.providers.http import Timeouts, segment
 from gpudash.providers.runpod import CAPABILITIES, account_keys, ending, request, storage
 from gpudash.providers.runpod.catalogue import COMMUNITY, SECURE, Catalogue, offers_of, type_name
 from gpudash.providers.runpod.pods import Around, parse_pod, state_of
@@ -33,12 +33,12 @@ class RunpodProvider:
     provider = "runpod"
     capabilities = CAPABILITIES
 
-    def __init__(self, account: Account, clock: Clock) -> None:
+    def __init__(self, account: Account, clock: Clock, *, timeouts: Timeouts | None = None) -> None:
         from gpudash.config import credential
 
         self.account: str = account.name
         self._clock = clock
-        self._surfaces = surfaces(account, clock, lambda: credential(account))
+        self._surfaces = surfaces(account, clock, lambda: credential(account), timeouts)
         self._rest = self._surfaces.rest
         self._catalogue = Catalogue(self._surfaces.catalogue, clock)
         self._seen = Seen()

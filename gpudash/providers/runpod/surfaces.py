@@ -19,7 +19,7 @@ from typing import Any
 from gpudash.clock import Clock
 from gpudash.config import Account
 from gpudash.errors import AuthRefused, GpudashError, NoCapacity, ProviderError, RateLimited
-from gpudash.providers.http import Answer, Api, Timeouts, Verdict, bearer
+from gpudash.providers.http import Answer, Api, Judge, Timeouts, Verdict, bearer
 from gpudash.providers.http.answer import words_of
 
 ORIGIN, DATA_PLANE = "https://api.runpod.io", "https://api.runpod.ai"
@@ -48,13 +48,14 @@ class Surfaces:
             api.close()
 
 
-def surfaces(account: Account, clock: Clock, key: Callable[[], str]) -> Surfaces:
-    """Make them; nothing is asked, and the key is not fetched yet."""
+def surfaces(account: Account, clock: Clock, key: Callable[[], str], timeouts: Timeouts | None = None) -> Surfaces:
+    """Make them; nothing is asked, and the key is not fetched yet. `timeouts`: instead of each one's own."""
     origin = account.base_url or ORIGIN
     data_plane = account.serverless_url or account.base_url or DATA_PLANE
 
-    def api(base: str, judge: Callable[[Answer], Verdict | None], timeouts: Timeouts | None = None) -> Api:
-        return Api("RunPod", base, bearer(key), account=account.name, clock=clock, judge=judge, timeouts=timeouts)
+    def api(base: str, judge: Judge, own: Timeouts | None = None) -> Api:
+        chosen = timeouts or own
+        return Api("RunPod", base, bearer(key), account=account.name, clock=clock, judge=judge, timeouts=chosen)
 
     return Surfaces(
         rest=api(f"{origin}/v2", judge),

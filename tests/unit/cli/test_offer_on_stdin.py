@@ -31,14 +31,14 @@ def test_document_with_one_offer() -> None:
 def test_truffle_spot_offer_means_spot() -> None:
     """Where it has no flag of its own, a spot price says that spot was looked for; zone and price come along."""
     zone = {"availability_zone": "us-west-2a"}
-    wanted = Wanted("g5.xlarge", None, "us-west-2", True, Decimal("0.41"), zone)
+    wanted = Wanted("g5.xlarge", None, "us-west-2", True, None, Decimal("0.41"), zone)
     assert read_offer(json.dumps([TRUFFLE_SPOT])) == wanted
 
 
 def test_truffle_offer_on_demand() -> None:
     """Its other form, with the flag and without a spot price."""
     told = {"instance_type": "c7g.xlarge", "region": "us-east-1", "architecture": "arm64", "spot": False}
-    wanted = Wanted("c7g.xlarge", None, "us-east-1", False, None, {"architecture": "arm64"})
+    wanted = Wanted("c7g.xlarge", None, "us-east-1", False, None, None, {"architecture": "arm64"})
     assert read_offer(json.dumps(told | {"spot_price": 0 or None})) == wanted
 
 

@@ -1,0 +1,114 @@
+"""The real command line against an account at Lambda, over real HTTP."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.http_cloud import Fault
+from support.lambda_cloud import KEY, KEY_VARIABLE, FakeLambda, error, no_capacity
+
+from gpudash.clock import SystemClock, parse_iso
+from tests.support.cli import Answer, Cli
+
+PUBLIC = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMOfU8pzgjWZ3BYJ9mLNDqlS7qlBsNhZf4yHDMYiOeWX somebody@somewhere\n"
+
+
+@pytest.fixture(scope="module")
+def fake() -> Iterator[FakeLambda]:
+    """The cloud, with machines that boot and end at once."""
+    cloud = FakeLambda(SystemClock())
+    cloud.boot_s = cloud.end_s = 0.2
+    yield cloud
+    cloud.close()
+
+
+@pytest.fixture(scope="module")
+def cli(fake: FakeLambda, tmp_path_factory: pytest.TempPathFactory) -> Cli:
+    """A home with an API key in the usual variable and an SSH key."""
+    program = Cli(tmp_path_factory.mktemp("lambda"))
+    program.env[KEY_VARIABLE] = KEY
+    program.config(f'[defaults]\nrefresh = "1s"\n[accounts.lambda]\nbase_url = "{fake.url}"\n')
+    (program.home / ".ssh").mkdir(mode=0o700)
+    (program.home / ".ssh" / "id_ed25519.pub").write_text(PUBLIC)
+    return program
+
+
+def launch(cli: Cli, *words: str) -> Answer:
+    """One launch, without waiting for its guard."""
+    return cli("launch", "--account", "lambda", "--region", "us-west-1", "--no-wait", "--yes", "--json", *words)
+
+
+def test_launch_list_and_end(cli: Cli, fake: FakeLambda) -> None:
+    """Launched once, shown with its price, region and the launch time from our own ledger, ended and proved."""
+    before = SystemClock().now().replace(microsecond=0)
+    answer = launch(cli, "--type", "gpu_1x_a10", "--name", "train")
+    assert answer.code in (0, 6), answer
+    (row,) = cli.ok("ls")["instances"]
+    assert (row["name"], row["region"], row["price_usd_per_hour"], row["managed"]) == ("train", "us-west-1", 0.75, True)
+    assert before <= parse_iso(row["created_at"]) <= SystemClock().now()
+    assert row["guard"] == "none"
+    ended = cli("terminate", "train", "--yes", "--json")
+    assert (ended.code, ended.doc["proved"]) == (0, True)
+    assert fake.alive() == set()
+    assert len(fake.machines) == 1
+
+
+def test_what_lambda_cannot_do_is_refused_with_the_way_out(cli: Cli, fake: FakeLambda) -> None:
+    """Stop is exit 4; no stock is exit 1 and names what comes closest; a refused key is exit 5 and says where to get one."""
+    fake.add_machine(name="hers")
+    assert cli("ls").code == 0
+    stop = cli("stop", "hers", "--yes")
+    assert (stop.code, "Lambda has no stop: a machine that is shut down goes on billing." in stop.err) == (4, True)
+    with fake.fault(Fault("full", no_capacity(), path="/launch$")):
+        full = launch(cli, "--type", "gpu_1x_a10")
+    assert full.code == 1
+    assert "Closest: gpu_1x_a10 in us-east-1 ($0.75/h)" in full.out + full.err
+    refused = cli("ls", env={KEY_VARIABLE: "another-test-key"})
+    assert refused.code == 5
+    assert "hers" in refused.out
+    assert "another-test-key" not in refused.out + refused.err
+
+
+def test_the_key_is_nowhere(cli: Cli, fake: FakeLambda) -> None:
+    """Not on a screen, in a file, or in any process's arguments, though the cloud repeats it in its errors."""
+    echo = Fault("echo", error(401, "global/invalid-api-key", f"The key {KEY} was revoked."))
+    said, argvs = "", ""
+    for words in (
+        ["ls"],
+        ["ls", "--json"],
+        ["offers"],
+        ["leftovers"],
+        ["doctor"],
+        ["events"],
+        ["costs"],
+        ["show", "hers"],
+    ):
+        for broken in (False, True):
+            with fake.fault(echo if broken else Fault("none", times=0)):
+                process = cli.start(*words)
+                while process.poll() is None:
+                    argvs += arguments()
+                    time.sleep(0.02)
+                said += "".join(process.communicate())
+    with fake.fault(echo):
+        refused = launch(cli, "--type", "gpu_1x_a10")
+    assert refused.code == 5
+    assert "[key] was revoked" in said
+    files = [path for path in cli.home.rglob("*") if path.is_file()]
+    assert any(path.name == "ledger.db" for path in files)
+    assert not [path for path in files if KEY.encode() in path.read_bytes()]
+    assert KEY not in said + refused.out + refused.err + argvs
+
+
+def arguments() -> str:
+    """The arguments of every process of this machine."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append(path.read_bytes().decode(errors="replace"))
+        except OSError:
+            continue
+    return "\n".join(found)
