@@ -29,7 +29,7 @@ def test_each_cell_has_the_highest_value_and_the_strongest_verdict() -> None:
 
 def test_a_minute_in_which_nothing_looked_is_a_gap_and_a_silent_sensor_a_question() -> None:
     line = strip(signal((50, A), (None, U), (50, A)), minutes(5, 2, 1), NOW, 5 * M, 5, 100)
-    assert line == (("▅", "billed-busy"), ("  ", "muted"), ("?", "unknown"), ("▅", "billed-busy"))
+    assert line == (("▄", "billed-busy"), ("  ", "muted"), ("?", "unknown"), ("▄", "billed-busy"))
 
 
 def test_a_clock_that_hurries_leaves_no_gaps() -> None:
