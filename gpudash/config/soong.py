@@ -73,10 +73,10 @@ def _left_out(body: dict[str, Any]) -> list[tuple[str, str]]:
     cloud, defaults = _part(body, "lambda"), _part(body, "defaults")
     hints = [
         ("lambda.default_region", cloud.get("default_region"), "give it to a launch: --region {}"),
-        ("lambda.filesystem_name", cloud.get("filesystem_name"), "give it to a launch: --option file_system={}"),
+        ("lambda.filesystem_name", cloud.get("filesystem_name"), "give it to a launch: -o file_system={}"),
         ("defaults.gpu", defaults.get("gpu"), "give it to a launch: --type {}"),
         ("defaults.model", defaults.get("model"), "`gpudash fit` says what a model needs"),
-        ("ssh.key_path", _part(body, "ssh").get("key_path"), "give it to a launch: --option public_key={}.pub"),
+        ("ssh.key_path", _part(body, "ssh").get("key_path"), "give it to a launch: -o public_key={}.pub"),
         ("cloudflare", _part(body, "cloudflare").get("api_token"), "gpudash has a watchdog of its own"),
     ]
     found = [(name, words.format(value)) for name, value, words in hints if value and isinstance(value, str)]

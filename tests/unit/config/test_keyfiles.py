@@ -118,7 +118,7 @@ def test_soongs_settings_in_our_words(own_home: Path) -> None:
     taken = soong.read(path, ["sandbox"])
     assert taken.account == Account("lambda", "lambda", api_key_file=path)
     assert taken.settings == {"defaults.lease": "6h", "defaults.service_port": 8001}
-    assert dict(taken.left_out)["lambda.filesystem_name"] == "give it to a launch: --option file_system=coding-stack"
+    assert dict(taken.left_out)["lambda.filesystem_name"] == "give it to a launch: -o file_system=coding-stack"
     assert [name for name, _ in taken.left_out] == [
         "lambda.default_region", "lambda.filesystem_name", "defaults.gpu", "defaults.model", "ssh.key_path",
         "custom_models",
