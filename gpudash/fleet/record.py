@@ -93,16 +93,20 @@ class Record:
 
     def ends(self) -> tuple[datetime, str] | None:
         """What ends it first and when: ``lease``, ``hard``, ``idle`` or ``parked``; None where nothing will."""
-        candidates: list[tuple[datetime, str]] = []
+        first: tuple[datetime, str] | None = None
         if self.policy is not None:
-            for moment, why in ((self.policy.lease_deadline, "lease"), (self.policy.hard_deadline, "hard")):
-                if moment is not None:
-                    candidates.append((moment, why))
+            lease, hard = self.policy.lease_deadline, self.policy.hard_deadline
+            if hard is not None:
+                first = hard, "hard"
+            if lease is not None and (first is None or lease < first[0]):
+                first = lease, "lease"
         if self.status is not None and self.status_at is not None:
             for seconds, why in ((self.status.idle_remaining_s, "idle"), (self.status.parked_remaining_s, "parked")):
                 if seconds is not None:
-                    candidates.append((self.status_at + timedelta(seconds=seconds), why))
-        return min(candidates, default=None)
+                    moment = self.status_at + timedelta(seconds=seconds)
+                    if first is None or moment < first[0]:
+                        first = moment, why
+        return first
 
     def will_end(self, now: datetime) -> tuple[datetime, str] | None:
         """As `ends`, where there is something to do it: limits that nothing enforces end nothing."""
