@@ -154,7 +154,7 @@ def _unheard(operation: Operation, session: Session) -> bool:
 
 
 def _billing(record: Record | None) -> str:
-    if record is None or not record.is_ending or not record.instance.state.bills_compute:
+    if record is None or not record.is_ending or not record.instance.bills_compute:
         return ""
     return f" It is still billing ${words.price(record.instance.price)}/h."
 

@@ -90,7 +90,7 @@ def question(record: Record, action: EndAction, now: datetime) -> list[str]:
     else:
         lost = "what runs on it" if action is EndAction.STOP else "nothing"
         stays = f"its disk, ${words.price(machine.storage_price)}/h" if machine.storage_price else "unknown"
-    saves = f"${words.price(machine.price)}/h" if machine.state.bills_compute else "nothing; it is not running"
+    saves = f"${words.price(machine.price)}/h" if machine.bills_compute else "nothing; it is not running"
     return [
         words.printable(line)
         for line in (

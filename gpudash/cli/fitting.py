@@ -113,7 +113,7 @@ def _report(run: Run, session: Session, model: Model, use: Use, offers: list[Off
         run.out.talk("None of these is in stock.")
     for changed, offer in others:
         run.out.line(f"Instead: {changed.precision}, {changed.context} tokens fit {offer.instance_type} "
-                     f"in {offer.region} at {offer.account}, ${words.price(offer.price)}/h.")  # fmt: skip
+                     f"in {offer.region} at {offer.account}, ${words.price(offer.total)}/h.")  # fmt: skip
 
 
 def arithmetic(model: Model, use: Use) -> Iterator[str]:

@@ -157,7 +157,7 @@ def totals(sums: Totals) -> Json:
 
 
 def offer(item: Offer) -> Json:
-    """One offer: the fields of DESIGN's contract, then its price for one GPU and for one GB of VRAM."""
+    """One offer: DESIGN's contract, then its price for one GPU and one GB of VRAM, then what only some clouds tell."""
     return {
         "account": item.account,
         "provider": item.provider,
@@ -170,8 +170,18 @@ def offer(item: Offer) -> Json:
         "spot": item.spot,
         "available": item.available,
         "as_of": iso(item.as_of),
-        "usd_per_gpu_hour": None if item.usd_per_gpu is None else float(item.usd_per_gpu),
-        "usd_per_vram_gb_hour": None if item.usd_per_gb is None else float(item.usd_per_gb),
+        "usd_per_gpu_hour": number(item.usd_per_gpu),
+        "usd_per_vram_gb_hour": number(item.usd_per_gb),
+        "offer_id": item.id,
+        "storage_usd_per_hour": price(item.storage_price),
+        "disk_gb": item.disk_gb,
+        "cuda": number(item.cuda),
+        "reliability": number(item.reliability),
+        "verified": item.verified,
+        "down_mbps": item.down_mbps,
+        "up_mbps": item.up_mbps,
+        "down_usd_per_gb": number(item.down_usd_per_gb),
+        "up_usd_per_gb": number(item.up_usd_per_gb),
     }
 
 
@@ -284,6 +294,11 @@ def answer(
 def price(value: Price | None) -> float | None:
     """USD an hour as a number; null where nobody knows."""
     return None if value is None else float(value.usd_per_hour)
+
+
+def number(value: Decimal | None) -> float | None:
+    """A plain figure; null where the cloud does not tell it."""
+    return None if value is None else float(value)
 
 
 def usd(amount: Amount | None) -> float | None:

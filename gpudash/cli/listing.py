@@ -145,7 +145,11 @@ def row(record: Record, now: datetime) -> tuple[str, ...]:
         machine.key.account,
         words.gpus(machine.gpu_count, machine.gpu, machine.vram_gb),
         _utilisation(record),
-        words.price(machine.price) if on else words.price(machine.storage_price) if machine.storage_price else "–",
+        words.price(machine.price)
+        if machine.bills_compute
+        else words.price(machine.storage_price)
+        if machine.storage_price
+        else "–",
         words.amount(record.accrued(now)),
         _idle(record, now) if on else words.NOT_APPLICABLE,
         words.length(record.lease_remaining(now)) if on else words.NOT_APPLICABLE,

@@ -1,8 +1,9 @@
 """Launches: from an offer to an armed guard, or to the proof that nothing was launched. Never sent twice.
 
     intended ──(price, then sent_at on disk)──> sent ──> accepted ──> booting ──> ssh ──> statusd ──> armed = proved
-                                                 └─ no answer: ambiguous ── found by token ──┘
-                                                                └── absent from two good listings: failed
+      ^                                          ├─ no answer: ambiguous ── found by token ──┘
+      │                                          │              └── absent from two good listings: failed
+      └── the next offer, with a new token ──────┴─ a definite no for lack of capacity
 
 A launch that was killed before `sent_at` was on disk never left; one killed later is looked for by its token.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import getpass
 import secrets
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -27,12 +29,13 @@ from gpudash.errors import (
     Refused,
 )
 from gpudash.fleet import permissions, steps
-from gpudash.fleet.desk import SENT_AT, Desk, count, with_params
+from gpudash.fleet.desk import SENT_AT, Desk, count, title, with_params
 from gpudash.fleet.guarding import arm, config_of
 from gpudash.fleet.limits import default_policy
 from gpudash.fleet.outcome import ERROR
 from gpudash.fleet.pace import backoff_s
 from gpudash.fleet.record import Record, is_reachable
+from gpudash.fleet.standins import stand_ins
 from gpudash.ledger import codec
 from gpudash.model.capability import Verb
 from gpudash.model.instance import InstanceKey
@@ -50,6 +53,8 @@ LINK_PATIENCE_S = 8.0
 AGAIN_FIRST_S, AGAIN_MOST_S = 1.0, 30.0
 """Waits between attempts to reach a new instance or to arm its guard."""
 WAIT_FOR_PERSON_S = 15.0
+REFUSALS = "refusals"
+"""Parameter of a launch: what was said of the offers that had none."""
 
 
 def plan(
@@ -65,16 +70,18 @@ def plan(
     health_path: str | None = None,
     recipe: str | None = None,
     options: dict[str, str] | None = None,
+    others: Iterable[Offer] = (),
 ) -> LaunchOrder:
-    """A complete order: what was asked for, else the defaults.
+    """A complete order: what was asked for, else the defaults. `others`: offers that may stand in where none is free.
 
     Raises:
-        UsageError: a lease longer than the longest one allowed.
+        UsageError: a lease longer than the longest one allowed, or an option that the cloud has not.
+        Unsupported: the cloud or the type cannot do what was asked for.
     """
     token = secrets.token_hex(8)
     defaults = desk.config.defaults
     limits = default_policy(desk, offer.account, lease=lease, idle_timeout=idle_timeout, idle_action=idle_action)
-    return LaunchOrder(
+    order = LaunchOrder(
         token=token,
         account=offer.account,
         region=offer.region,
@@ -87,8 +94,11 @@ def plan(
         service_port=service_port or defaults.service_port,
         health_path=health_path or defaults.health_path,
         recipe=recipe,
-        options={"owner": _owner()} | (options or {}),
+        options={"owner": _owner()} | offer.options | (options or {}),
+        alternatives=stand_ins(desk, offer, others, max_price, options or {}),
     )
+    desk.accounts.check(order)
+    return order
 
 
 def intend(desk: Desk, order: LaunchOrder) -> Operation:
@@ -99,7 +109,7 @@ def intend(desk: Desk, order: LaunchOrder) -> Operation:
     """
     permissions.check(desk, Verb.LAUNCH, order.account)
     if order.offer is not None:
-        permissions.check_price(desk, order.offer.price, order.max_price)
+        permissions.check_price(desk, order.offer.total, order.max_price)
     text = f"asked for {order.instance_type} in {order.region}, named {order.name}"
     return desk.begin(
         Verb.LAUNCH,
@@ -115,6 +125,12 @@ def intend(desk: Desk, order: LaunchOrder) -> Operation:
 def order_of(operation: Operation) -> LaunchOrder:
     """The order that an intent carries."""
     return codec.unpack(LaunchOrder, operation.params[ORDER])
+
+
+def refusals_of(operation: Operation) -> list[str]:
+    """What was said of the offers that had none free, in order."""
+    told = operation.params.get(REFUSALS)
+    return [str(text) for text in told] if isinstance(told, list) else []
 
 
 def advance(desk: Desk, operation: Operation) -> Operation:
@@ -138,11 +154,14 @@ def _send(desk: Desk, operation: Operation) -> Operation:
     try:
         price = _check_price(desk, order)
     except GpudashError as exc:
-        return _fail(desk, operation, str(exc), type(exc).__name__)
+        return _next_or_fail(desk, operation, order, exc)
     told = f"{price.usd_per_hour:f} $/h" if price is not None else "not known"
     progress = steps.done(operation.steps, "price", told, desk.clock.now())
     operation = desk.save(
-        operation, steps=progress, attempts=1, params=with_params(operation, **{SENT_AT: desk.clock.now()})
+        operation,
+        steps=progress,
+        attempts=operation.attempts + 1,
+        params=with_params(operation, **{SENT_AT: desk.clock.now()}),
     )
     began = desk.clock.monotonic()
     try:
@@ -150,7 +169,7 @@ def _send(desk: Desk, operation: Operation) -> Operation:
     except Ambiguous as exc:
         return desk.save(operation, stage=Stage.AMBIGUOUS, detail=str(exc))
     except (ProviderError, Refused) as exc:
-        return _fail(desk, operation, str(exc), type(exc).__name__)
+        return _next_or_fail(desk, operation, order, exc)
     except Exception as exc:  # whatever an SDK lets slip, the request may have gone out
         return desk.save(operation, stage=Stage.AMBIGUOUS, detail=f"no clear answer: {exc!r}")
     progress = steps.done(operation.steps, "asked", f"{desk.clock.monotonic() - began:.1f} s", desk.clock.now())
@@ -160,24 +179,76 @@ def _send(desk: Desk, operation: Operation) -> Operation:
     return operation
 
 
+def _next_or_fail(desk: Desk, operation: Operation, order: LaunchOrder, error: GpudashError) -> Operation:
+    """After a definite no: the next offer where there was no capacity, else the end of it.
+
+    The next one is an intent of its own under a new token, on disk before anything is sent again.
+    """
+    refusals = [*refusals_of(operation), str(error)]
+    no_capacity = isinstance(error, NoCapacity) or (isinstance(error, Refused) and len(refusals) > 1)
+    if not no_capacity or not order.alternatives:
+        return _fail(desk, operation, " ".join(refusals), type(error).__name__)
+    offer, *rest = order.alternatives
+    following = replace(
+        order,
+        token=secrets.token_hex(8),
+        region=offer.region,
+        instance_type=offer.instance_type,
+        offer=offer,
+        options=_without(order.options, order.offer.options if order.offer else {}) | offer.options,
+        alternatives=tuple(rest),
+    )
+    told = f"{order.instance_type} in {order.region}: none free; trying {offer.instance_type} in {offer.region}"
+    desk.say("launch", f"{title(operation)}: {told}", operation)
+    return desk.save(
+        operation,
+        region=desk.accounts.capabilities(order.account).lane_of(offer.region),
+        token=following.token,
+        steps=steps.at(operation.steps, "price", told),
+        detail=told,
+        params=with_params(operation, **{ORDER: codec.pack(following), REFUSALS: refusals, SENT_AT: None}),
+    )
+
+
+def _without(options: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in options.items() if others.get(name) != value}
+
+
 def _check_price(desk: Desk, order: LaunchOrder) -> Price | None:
     """The price as of now, looked up again where the one shown is old. Refused where it rose above what was agreed."""
     offer = order.offer
     if offer is not None and desk.clock.now() - offer.as_of <= desk.pace.span(PRICE_FRESH_S):
-        return offer.price
-    wanted = OfferFilter(instance_type=order.instance_type, region=order.region, account=order.account, spot=order.spot)
+        return offer.total
+    wanted = OfferFilter(
+        instance_type=order.instance_type,
+        region=order.region,
+        account=order.account,
+        spot=order.spot,
+        disk_gb=_disk_gb(order),
+        with_unverified=offer is not None and offer.verified is False,
+    )
     listing = desk.accounts[order.account].list_offers(wanted)
-    current = next((item for item in listing.items if wanted.accepts(item)), None)
+    fitting = [item for item in listing.items if wanted.accepts(item)]
+    same = next((item for item in fitting if offer is not None and item.id == offer.id), None)
+    current = same or next(iter(fitting), None)
     if current is None:
         if listing.complete:
             raise NoCapacity(f"{order.instance_type} is not offered in {order.region} any more.")
-        return offer.price if offer else None
-    permissions.check_price(desk, current.price, order.max_price)
-    shown = offer.price if offer else None
-    if order.max_price is None and shown is not None and current.price is not None and _is_dearer(current.price, shown):
-        text = f"Its price rose from {shown.usd_per_hour} to {current.price.usd_per_hour} $/h."
+        return offer.total if offer else None
+    permissions.check_price(desk, current.total, order.max_price)
+    shown = offer.total if offer else None
+    if order.max_price is None and shown is not None and current.total is not None and _is_dearer(current.total, shown):
+        text = f"Its price rose from {shown.usd_per_hour} to {current.total.usd_per_hour} $/h."
         raise Refused(text, hint="Confirm it anew.")
-    return current.price
+    return current.total
+
+
+def _disk_gb(order: LaunchOrder) -> int | None:
+    """The disk that its price was for, where the cloud prices the disk."""
+    if order.offer is None or order.offer.storage_price is None:
+        return None
+    told = order.options.get("disk_gb", "")
+    return int(told) if told.isdecimal() else None
 
 
 def _is_dearer(price: Price, than: Price) -> bool:

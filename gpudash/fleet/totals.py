@@ -43,7 +43,7 @@ def sum_up(records: Iterable[Record], now: datetime, spent_today: Amount = NOTHI
         burn += burn_of(record)
         if instance.state.bills_compute:
             projected += _until_deadline(record, now)
-            if record.is_unguarded(now):
+            if instance.bills_compute and record.is_unguarded(now):
                 unguarded += cost(instance.price, HOUR)
         up += sum(tunnel.state is TunnelState.UP for tunnel in record.tunnels)
     return Totals(dict(states), burn, unguarded, spent_today, projected, up)

@@ -67,7 +67,7 @@ def running_meters(instance: Instance) -> dict[str, Price | None]:
     else is left of it. A cloud whose price includes the disk says so with a storage price of zero.
     """
     meters: dict[str, Price | None] = {}
-    if instance.state.bills_compute:
+    if instance.bills_compute:
         meters[COMPUTE] = instance.price
     if instance.state.is_terminal:
         return meters

@@ -231,5 +231,6 @@ def _up(value: Decimal) -> int:
 
 def _rank(offer: Offer) -> tuple[int, bool, Decimal, int, str, str]:
     stock = {True: 0, None: 1, False: 2}[offer.available]
-    price = offer.price.usd_per_hour if offer.price else Decimal(0)
-    return (stock, offer.price is None, price, offer.gpu_count, offer.instance_type, offer.region)
+    total = offer.total
+    price = total.usd_per_hour if total else Decimal(0)
+    return (stock, total is None, price, offer.gpu_count, offer.instance_type, offer.region)

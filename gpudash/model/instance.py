@@ -100,6 +100,8 @@ class Instance:
     """Last start, not the first."""
     price: Price | None = None
     """Compute, for the whole machine, while it runs."""
+    compute_billed: bool | None = None
+    """Whether compute is billed now, where the cloud says otherwise than `state` does; None leaves it to the state."""
     storage_price: Price | None = None
     """What the disk costs, running or stopped."""
     disk_gb: int | None = None
@@ -128,3 +130,8 @@ class Instance:
     def region(self) -> str:
         """Where it stands, as people are told."""
         return self.place or self.key.region
+
+    @property
+    def bills_compute(self) -> bool:
+        """Compute is billed now; in doubt it is."""
+        return self.state.bills_compute if self.compute_billed is None else self.compute_billed

@@ -160,7 +160,7 @@ def util(record: Record, scene: Scene, width: int) -> Line:
 def price(record: Record, scene: Scene, width: int) -> Line:
     """USD an hour in its present state: compute while it may bill, else the disk."""
     instance = record.instance
-    bills = instance.state.bills_compute
+    bills = instance.bills_compute
     now = instance.price if bills else instance.storage_price
     if now is None:
         return UNKNOWN if bills else NOTHING

@@ -118,7 +118,7 @@ def _urgent_first(record: Record) -> float:
 
 def hourly(record: Record) -> float | None:
     instance = record.instance
-    now = instance.price if instance.state.bills_compute else instance.storage_price
+    now = instance.price if instance.bills_compute else instance.storage_price
     return None if now is None else float(now.usd_per_hour)
 
 

@@ -47,6 +47,8 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
         (["offers", "--max-price", "-3"], 2, "-3"),
         (["offers", "--min-vram", "lots"], 2, "lots"),
         (["offers", "--account", "nowhere"], 2, "nowhere"),
+        (["offers", "--reliability", "99"], 2, "like 0.99"),
+        (["launch", "--type", "1x-t4", "-o", "disk"], 2, "KEY=VALUE"),
         (["show", "nothing-here"], 3, "nothing-here"),
         (["stop", "nothing-here", "--yes"], 3, "nothing-here"),
         (["terminate", "sandbox:sb-00000000", "--yes"], 3, "sb-00000000"),
@@ -191,3 +193,10 @@ def test_unexpected_error_leaves_a_report(cli: Cli) -> None:
     assert str(report) in answer.err
     assert "Traceback" in report.read_text()
     assert report.stat().st_mode & 0o077 == 0
+
+
+def test_a_filter_that_a_cloud_cannot_answer_is_named(cli: Cli) -> None:
+    """Its offers are left out, and nobody has to guess why."""
+    answer = cli("offers", "--reliability", "0.99", "--json")
+    assert (answer.code, answer.doc["offers"]) == (0, [])
+    assert "sandbox does not tell reliability" in answer.err

@@ -117,7 +117,7 @@ class AwsProvider:
         asked_at = self.clock.now()
         if wanted.account not in (None, self.account):
             return Listing(self.account, "", (), True, asked_at, asked_at)
-        regions = (wanted.region,) if wanted.region else self.regions()
+        regions = wanted.places or self.regions()
         answers = side_by_side(
             regions,
             lambda region: region_offers(self.clients, self._around, self.account, region, wanted, asked_at),

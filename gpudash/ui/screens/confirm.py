@@ -139,7 +139,7 @@ def one_lines(record: Record, action: EndAction) -> list[Line]:
     lines.append(labelled("lost", _lost(record, action), width=8))
     lines.append(labelled("stays", _stays(record, action), width=8))
     lines.append(
-        labelled("saves", ((_price(record) if instance.state.bills_compute else "nothing now", "tone-good"),), width=8)
+        labelled("saves", ((_price(record) if instance.bills_compute else "nothing now", "tone-good"),), width=8)
     )
     if record.tunnels:
         lines.append(
@@ -200,7 +200,7 @@ def _names(records: Sequence[Record]) -> list[Line]:
 
 def _burn(records: Sequence[Record]) -> Amount:
     hour = timedelta(hours=1)
-    billing = [record for record in records if record.instance.state.bills_compute]
+    billing = [record for record in records if record.instance.bills_compute]
     return sum((cost(record.instance.price, hour) for record in billing), Amount())
 
 

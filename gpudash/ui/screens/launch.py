@@ -39,7 +39,8 @@ _ACTIONS = (EndAction.STOP, EndAction.HIBERNATE, EndAction.TERMINATE)
 
 
 def _hour(offer: Offer) -> float | None:
-    return None if offer.price is None else float(offer.price.usd_per_hour)
+    total = offer.total
+    return None if total is None else float(total.usd_per_hour)
 
 
 def _share(usd: Decimal | None, places: int) -> Line:
@@ -51,7 +52,7 @@ def _number(usd: Decimal | None) -> float | None:
 
 
 def _price(offer: Offer, scene: Scene, width: int) -> Line:
-    return ((fmt.rate(offer.price), "unknown" if offer.price is None else "value"),)
+    return ((fmt.rate(offer.total), "unknown" if offer.price is None else "value"),)
 
 
 def _gpu(offer: Offer, scene: Scene, width: int) -> Line:
@@ -70,8 +71,24 @@ def _stock(offer: Offer, scene: Scene, width: int) -> Line:
 
 def _machine(offer: Offer, scene: Scene, width: int) -> Line:
     parts = [f"{offer.vcpus} vCPU" if offer.vcpus else "", f"{offer.memory_gb} GB" if offer.memory_gb else "",
-             f"{offer.disk_gb} GB disk" if offer.disk_gb else ""]  # fmt: skip
+             f"{offer.disk_gb} GB disk" if offer.disk_gb else "", *_host(offer)]  # fmt: skip
     return ((" · ".join(part for part in parts if part) or fmt.NOTHING, "muted"),)
+
+
+def _host(offer: Offer) -> list[str]:
+    """What only clouds tell where hosts differ."""
+    rated = f"{offer.reliability * 100:.1f}% reliable" if offer.reliability is not None else ""
+    return [
+        "unverified" if offer.verified is False else "",
+        rated,
+        f"CUDA {offer.cuda}" if offer.cuda is not None else "",
+        f"{offer.down_mbps}↓ {offer.up_mbps}↑ Mbps" if offer.down_mbps and offer.up_mbps else "",
+    ]
+
+
+def _traffic(offer: Offer) -> float | None:
+    told = [price for price in (offer.down_usd_per_gb, offer.up_usd_per_gb) if price is not None]
+    return float(max(told)) if told else None
 
 
 COLUMNS: tuple[Column[Offer], ...] = (
@@ -109,6 +126,7 @@ FIELDS: Fields[Offer] = Fields(
         "type": lambda o, _: o.instance_type,
         "kind": lambda o, _: "spot" if o.spot else "on demand",
         "spot": lambda o, _: "yes" if o.spot else "no",
+        "verified": lambda o, _: "unknown" if o.verified is None else "yes" if o.verified else "no",
         "stock": lambda o, _: "unknown" if o.available is None else "now" if o.available else "none",
     },
     numbers={
@@ -117,6 +135,12 @@ FIELDS: Fields[Offer] = Fields(
         "gb": lambda o, _: _number(o.usd_per_gb),
         "vram": lambda o, _: o.vram_gb,
         "gpus": lambda o, _: o.gpu_count,
+        "disk": lambda o, _: o.disk_gb,
+        "cuda": lambda o, _: None if o.cuda is None else float(o.cuda),
+        "reliability": lambda o, _: None if o.reliability is None else float(o.reliability),
+        "down": lambda o, _: o.down_mbps,
+        "up": lambda o, _: o.up_mbps,
+        "traffic": lambda o, _: _traffic(o),
     },
 )
 
@@ -208,7 +232,7 @@ class LaunchScreen(ListScreen[Offer]):
         self.problem = next((f"{lst.account}: {lst.problem}" for lst in listings if lst.problem), None)
         await self._read_models()
         offers = [offer for listing in listings for offer in listing.items]
-        return [((o.account, o.region, o.instance_type, o.spot), o) for o in offers]
+        return [((o.account, o.region, o.instance_type, o.spot, o.id), o) for o in offers]
 
     def rebuild(self) -> None:
         super().rebuild()
@@ -383,7 +407,7 @@ def summary_lines(order: LaunchOrder, offer: Offer, scene: Scene) -> tuple[Line,
     lease = timedelta(0) if deadline is None else timedelta(seconds=round((deadline - scene.now).total_seconds()))
     # A lease of 4 h is 4 h on screen, though a moment has passed since it was planned.
     lease = timedelta(minutes=max(1, round(lease.total_seconds() / 60)))
-    price = cost(offer.price, lease)
+    price = cost(offer.total, lease)
     first: Line = (
         (f"{offer.gpu_count}×{offer.gpu}", "value"),
         (f" in {offer.region} ({offer.account}{', spot' if order.spot else ''}) for ", "text"),

@@ -55,3 +55,66 @@ def test_an_unknown_price_never_passes_a_limit() -> None:
     unpriced = replace(OFFER, price=None)
     assert OfferFilter().accepts(unpriced)
     assert not OfferFilter(max_price=Decimal(99)).accepts(unpriced)
+
+
+HOSTED = replace(
+    OFFER,
+    id="7",
+    storage_price=Price(Decimal("0.02"), "api"),
+    cuda=Decimal("12.4"),
+    reliability=Decimal("0.991"),
+    verified=True,
+    down_mbps=900,
+    up_mbps=400,
+    down_usd_per_gb=Decimal("0.002"),
+    up_usd_per_gb=Decimal("0.01"),
+    disk_gb=200,
+)
+"""One machine of one host."""
+
+
+@pytest.mark.parametrize(
+    ("fits", "fails"),
+    [
+        (OfferFilter(cuda=Decimal("12.4")), OfferFilter(cuda=Decimal("12.6"))),
+        (OfferFilter(min_reliability=Decimal("0.99")), OfferFilter(min_reliability=Decimal("0.995"))),
+        (OfferFilter(min_down_mbps=900), OfferFilter(min_down_mbps=901)),
+        (OfferFilter(min_up_mbps=400), OfferFilter(min_up_mbps=401)),
+        (OfferFilter(max_traffic_usd_per_gb=Decimal("0.01")), OfferFilter(max_traffic_usd_per_gb=Decimal("0.009"))),
+        (OfferFilter(disk_gb=200), OfferFilter(disk_gb=201)),
+        (OfferFilter(regions=("west", "east")), OfferFilter(regions=("west", "north"))),
+        (OfferFilter(not_regions=("west",)), OfferFilter(not_regions=("west", "east"))),
+        (OfferFilter(max_price=Decimal("2.51")), OfferFilter(max_price=Decimal("2.50"))),
+    ],
+)
+def test_limits_on_hosts(fits: OfferFilter, fails: OfferFilter) -> None:
+    """Each limit includes its own value; the price cap counts the disk."""
+    assert fits.accepts(HOSTED)
+    assert not fails.accepts(HOSTED)
+
+
+def test_what_an_offer_does_not_tell_passes_no_limit_on_it() -> None:
+    """Unknown is not good; only a disk is chosen freely where a cloud names none."""
+    for wanted in (
+        OfferFilter(cuda=Decimal(1)),
+        OfferFilter(min_reliability=Decimal("0.1")),
+        OfferFilter(min_down_mbps=1),
+        OfferFilter(max_traffic_usd_per_gb=Decimal(9)),
+    ):
+        assert len(wanted.asks_for) == 1
+        assert not wanted.accepts(OFFER)
+    assert OfferFilter(disk_gb=500).accepts(OFFER)
+    assert OfferFilter(disk_gb=500).asks_for == frozenset()
+
+
+def test_unverified_hosts_only_when_asked_for() -> None:
+    """A host that its cloud has not looked at is no surprise."""
+    stranger = replace(HOSTED, verified=False)
+    assert not OfferFilter().accepts(stranger)
+    assert OfferFilter(with_unverified=True).accepts(stranger)
+
+
+def test_total_is_with_the_disk() -> None:
+    """What an hour costs in all; where the disk is not told, what is known."""
+    assert HOSTED.total == Price(Decimal("2.51"), "api")
+    assert OFFER.total == OFFER.price
