@@ -42,6 +42,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tunnel": ("tunnels:tunnel", "Forward local ports to an instance; `tunnel ls`, `tunnel close`."),
     "watchdog": ("watching:watchdog", "End what is past its deadline, from outside the host."),
     "sandbox": ("sandbox:sandbox", "Hosts on this machine that behave like a cloud's: up, down, reset, fault."),
+    "configure": (
+        "configuring:configure",
+        "Find credentials, check them at their clouds, write them down as accounts.",
+    ),
     "completion": ("completion:completion", "Print the completion script of bash, zsh or fish."),
 }
 """Every command: where it lives, and its one line."""

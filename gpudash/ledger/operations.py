@@ -46,8 +46,8 @@ def update(db: Database, operation: Operation) -> None:
     """
     with db.write(durable=True) as connection:
         changed = connection.execute(
-            "UPDATE operations SET is_open = ?, body = ? WHERE id = ?",
-            (operation.stage.is_open, codec.dumps(operation), operation.id),
+            "UPDATE operations SET is_open = ?, region = ?, token = ?, body = ? WHERE id = ?",
+            (operation.stage.is_open, operation.region, operation.token, codec.dumps(operation), operation.id),
         ).rowcount
         if not changed:
             raise LedgerError(f"Operation {operation.id} is not in the ledger.")

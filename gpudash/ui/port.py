@@ -4,7 +4,7 @@ network.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
 from types import TracebackType
@@ -45,6 +45,7 @@ class ActionsPort(Protocol):
         health_path: str | None = None,
         recipe: str | None = None,
         options: dict[str, str] | None = None,
+        others: Iterable[Offer] = (),
     ) -> LaunchOrder: ...
 
 

@@ -6,7 +6,7 @@ cloud; a launch goes through its steps. `calls` lists what was asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -62,6 +62,7 @@ class MemoryActions:
         health_path: str | None = None,
         recipe: str | None = None,
         options: dict[str, str] | None = None,
+        others: Iterable[Offer] = (),
     ) -> LaunchOrder:
         """A complete order; nothing is asked."""
         defaults = self.config.defaults
