@@ -47,6 +47,7 @@ class Filtering(Living):
         text = str(getattr(event, "text", ""))
         if text != self.view.filter.text:
             self._filter_by(text)
+            self.filter_changed()
 
     def on_filter_bar_done(self) -> None:
         self.filter_done()
@@ -54,7 +55,10 @@ class Filtering(Living):
     def on_filter_bar_cleared(self) -> None:
         self.filter_cleared()
 
-    # Textual calls a handler of every class in the line, so these two are what a subclass changes.
+    # Textual calls a handler of every class in the line, so these are what a subclass changes.
+
+    def filter_changed(self) -> None:
+        """Another filter was typed, and the rows stand."""
 
     def filter_done(self) -> None:
         """Enter in the filter: it stays, where there is one."""
