@@ -92,7 +92,7 @@ class Record:
         return timedelta(seconds=self.status.idle_remaining_s) - (now - self.status_at)
 
     def ends(self) -> tuple[datetime, str] | None:
-        """What ends it first and when: ``lease``, ``hard``, ``idle`` or ``parked``; None where nothing will."""
+        """What ends it first and when: ``lease``, ``hard``, ``idle``, ``parked`` or the cloud's own notice (``spot``)."""
         candidates: list[tuple[datetime, str]] = []
         if self.policy is not None:
             for moment, why in ((self.policy.lease_deadline, "lease"), (self.policy.hard_deadline, "hard")):
@@ -102,6 +102,8 @@ class Record:
             for seconds, why in ((self.status.idle_remaining_s, "idle"), (self.status.parked_remaining_s, "parked")):
                 if seconds is not None:
                     candidates.append((self.status_at + timedelta(seconds=seconds), why))
+            if self.status.ends_why == "spot" and self.status.ends_at is not None:
+                candidates.append((self.status.ends_at, "spot"))
         return min(candidates, default=None)
 
     def will_end(self, now: datetime) -> tuple[datetime, str] | None:

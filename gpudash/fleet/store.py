@@ -20,7 +20,7 @@ from gpudash.fleet.changes import ChangeSet
 from gpudash.fleet.health import Health
 from gpudash.fleet.policytags import merged
 from gpudash.fleet.record import ENDING_VERBS, Record
-from gpudash.fleet.totals import Totals, burn_of, sum_up
+from gpudash.fleet.totals import Totals, sum_up
 from gpudash.model.guard import FRESH_FOR
 from gpudash.model.host import HostStatus
 from gpudash.model.instance import Instance, InstanceKey
@@ -280,16 +280,15 @@ class FleetStore:
 
     def totals(self, now: datetime) -> Totals:
         """The fleet in one line."""
-        return sum_up(self.records.values(), now, self._spent_today(now))
+        sums = sum_up(self.records.values(), now)
+        return replace(sums, spent_today=self.spent_today(now, sums.burn))
 
-    def _spent_today(self, now: datetime) -> Amount:
+    def spent_today(self, now: datetime, burn: Amount) -> Amount:
+        """Spent since midnight UTC: the ledger's sum, gone on with at the burn of now."""
         if self._spent is None:
             return Amount(unknown=bool(self.records))
         spent, at = self._spent
-        for record in self.records.values():
-            burn = burn_of(record)
-            spent += Amount(cost(Price(burn.usd, "", burn.estimated), now - at).usd, burn.estimated, burn.unknown)
-        return spent
+        return spent + Amount(cost(Price(burn.usd, ""), now - at).usd, burn.estimated, burn.unknown)
 
     # -- inside -------------------------------------------------------------------------------------------------
 

@@ -58,15 +58,6 @@ class Offer:
         usd = sum((part.usd_per_hour for part in both), Decimal(0))
         return Price(usd, self.price.source, any(part.estimated for part in both))
 
-
-class OfferFact(StrEnum):
-    """What a person may ask for and not every cloud tells of its offers; the value is the word for people."""
-
-    CUDA = "CUDA version"
-    RELIABILITY = "reliability"
-    BANDWIDTH = "bandwidth"
-    TRAFFIC = "traffic price"
-
     @property
     def usd_per_gpu(self) -> Decimal | None:
         """USD an hour for one GPU; None where the price is unknown or there is no GPU."""
@@ -78,6 +69,15 @@ class OfferFact(StrEnum):
         """USD an hour for one GB of VRAM over all GPUs; None where either is unknown."""
         total, vram = self.total, self.gpu_count * self.vram_gb
         return total.usd_per_hour / vram if total and vram else None
+
+
+class OfferFact(StrEnum):
+    """What a person may ask for and not every cloud tells of its offers; the value is the word for people."""
+
+    CUDA = "CUDA version"
+    RELIABILITY = "reliability"
+    BANDWIDTH = "bandwidth"
+    TRAFFIC = "traffic price"
 
 
 @dataclass(frozen=True, slots=True)

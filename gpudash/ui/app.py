@@ -97,6 +97,7 @@ class GpudashApp(App[int], inherit_bindings=False):
         self.shown = Shown()
         self.crash: BaseException | None = None
         """What ended the app against its will."""
+        self.scene = Scene(fleet.clock.now())
         self.scene = self._scene_now()
         self._has_chosen = fleet.session.config.defaults.theme is not None
         self._leave = asyncio.Event()
@@ -209,7 +210,9 @@ class GpudashApp(App[int], inherit_bindings=False):
 
     def _scene_now(self) -> Scene:
         clock = self.fleet.clock
-        return Scene(clock.now(), self.options.zone, float(getattr(clock, "speed", 1.0)) or 1.0)
+        scene = Scene(clock.now(), self.options.zone, float(getattr(clock, "speed", 1.0)) or 1.0)
+        # The same moment stays the same object: what was made for it need not be made again.
+        return self.scene if scene == self.scene else scene
 
     # -- looks --------------------------------------------------------------------------------------------------
 
