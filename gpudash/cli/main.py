@@ -43,6 +43,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serverless": ("serverless:serverless", "Serverless endpoints: workers, queues, jobs and what they cost."),
     "watchdog": ("watching:watchdog", "End what is past its deadline, from outside the host."),
     "sandbox": ("sandbox:sandbox", "Hosts on this machine that behave like a cloud's: up, down, reset, fault."),
+    "configure": (
+        "configuring:configure",
+        "Find credentials, check them at their clouds, write them down as accounts.",
+    ),
     "completion": ("completion:completion", "Print the completion script of bash, zsh or fish."),
 }
 """Every command: where it lives, and its one line."""

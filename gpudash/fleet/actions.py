@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -95,13 +95,9 @@ class Actions:
         health_path: str | None = None,
         recipe: str | None = None,
         options: dict[str, str] | None = None,
+        others: Iterable[Offer] = (),
     ) -> LaunchOrder:
-        """A complete order from an offer and the defaults. Asks nobody.
-
-        Raises:
-            UsageError: a lease longer than the longest one allowed.
-            Unsupported: an idle action that this cloud does not have.
-        """
+        """A complete order from an offer and the defaults; see `launch.plan`. Asks nobody."""
         return launch.plan(
             self.desk,
             offer,
@@ -114,6 +110,7 @@ class Actions:
             health_path=health_path,
             recipe=recipe,
             options=options,
+            others=others,
         )
 
     def reason_against(self, verb: Verb, record: Record | None, account: str | None = None) -> str | None:
@@ -161,8 +158,15 @@ class Actions:
     # -- both halves at once --------------------------------------------------------------------------------------
 
     def launch(self, order: LaunchOrder) -> Operation:
-        """Ask for one instance. Never asked twice; a lost answer is AMBIGUOUS until listings tell."""
-        return self.advance(self.intend_launch(order))
+        """Ask for one instance. Never asked twice; a lost answer is AMBIGUOUS until listings tell.
+
+        A definite no for lack of capacity is followed by the order's next offer, until one is taken or none is left.
+        """
+        operation = self.advance(self.intend_launch(order))
+        for _ in order.alternatives:
+            if operation.stage is Stage.INTENDED:
+                operation = self.advance(operation)
+        return operation
 
     def end(self, key: InstanceKey, action: EndAction, hold_s: float = 0.0) -> Operation:
         """Stop, hibernate or terminate. With `hold_s` it is sent by a later `advance`, unless cancelled before."""

@@ -18,11 +18,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpudash.errors import GpudashError, RateLimited
 from gpudash.fleet import hostpoll, tunnels
 from gpudash.fleet.changes import ChangeSet
+from gpudash.fleet.daemons import client
 from gpudash.fleet.endpoints import CADENCE_S as ENDPOINTS_S
 from gpudash.fleet.hostpoll import HostReading
 from gpudash.fleet.lanes import Lane
@@ -35,6 +36,7 @@ from gpudash.hosts.sshcmd import ssh_argv
 from gpudash.model.capability import Verb
 from gpudash.model.endpoint import SERVERLESS, Bounds, Endpoint
 from gpudash.model.event import Event
+from gpudash.model.history import History
 from gpudash.model.instance import Instance, InstanceKey
 from gpudash.model.listing import Listing
 from gpudash.model.money import Interval
@@ -43,6 +45,9 @@ from gpudash.model.operation import Operation, Stage
 from gpudash.model.policy import EndAction, Policy
 from gpudash.model.tunnel import Tunnel
 from gpudash.providers.base import Leftover
+
+if TYPE_CHECKING:
+    from gpudash.hosts.client import StatusClient
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +66,8 @@ PRUNE_FIRST_S, PRUNE_S = 300.0, 6 * 3600.0
 ERROR_FIRST_S, ERROR_MOST_S = 2.0, 120.0
 """Waits between questions to a cloud that fails; never shorter than its cadence."""
 OFFERS_S = 30.0
+PEEK_S = 5.0
+"""How long a page about one instance waits for a connection to its host."""
 QUIT_S = 1.5
 """How long quitting waits for requests that are on their way."""
 
@@ -199,6 +206,28 @@ class Fleet:
         """What was spent in that span, and the month so far."""
         now = self.clock.now()
         return await self._ledger.call(report, self.session.ledger, self.session.config, since, until, now)
+
+    async def operations(self, key: InstanceKey) -> list[Operation]:
+        """What was asked of one instance, newest first."""
+        return await self._ledger.call(self.session.ledger.operations_of, key)
+
+    async def history(self, key: InstanceKey) -> History:
+        """Every signal of one host, minute by minute.
+
+        Raises:
+            HostError: no connection, no daemon, or one that is too old to remember.
+        """
+        record = self.session.record(key)
+        return await self._peek(key).call(lambda: self._daemon(record).history())
+
+    async def host_log(self, key: InstanceKey) -> tuple[str, ...]:
+        """The last lines of the daemon's log, oldest first.
+
+        Raises:
+            HostError: as for `history`.
+        """
+        record = self.session.record(key)
+        return await self._peek(key).call(lambda: self._daemon(record).log())
 
     async def intervals(self, key: InstanceKey) -> list[Interval]:
         """Every priced stretch of one instance's life, oldest first."""
@@ -432,6 +461,13 @@ class Fleet:
 
     def _work(self, key: InstanceKey) -> Lane:
         return self._lanes["work", key]
+
+    def _peek(self, key: InstanceKey) -> Lane:
+        """For what a person looks at now and then; the daemon's status is asked for in a lane of its own."""
+        return self._lanes["peek", key]
+
+    def _daemon(self, record: Record) -> StatusClient:
+        return client(self.session.desk, record, PEEK_S)
 
     def _is_linked(self, key: InstanceKey) -> bool:
         return self.session.has_hosts and self.session.hosts.peek(key) is not None

@@ -32,6 +32,36 @@ class Verb(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class LaunchOption:
+    """Something that a launch at one cloud can be told, by that cloud's own name (`LaunchOrder.options`)."""
+
+    name: str
+    """With a dot at its end where any name may follow: ``tag.``."""
+    text: str
+    """What it means, and what holds without it."""
+    choices: tuple[str, ...] = ()
+    """Values worth offering."""
+    is_open: bool = False
+    """Other values than `choices` are fine."""
+    local_prefix: str | None = None
+    """Values that begin so mean something in one region only, so that no other can stand in; "" for every value."""
+
+    def names(self, option: str) -> bool:
+        """Whether it is the one that `option` sets."""
+        return option == self.name or (self.name.endswith(".") and option.startswith(self.name) and option != self.name)
+
+    def is_local(self, value: str) -> bool:
+        """Whether that value means something in one region only."""
+        return self.local_prefix is not None and value.startswith(self.local_prefix)
+
+    def reason_against(self, value: str) -> str | None:
+        """Why it cannot have that value, or None."""
+        if self.choices and not self.is_open and value not in self.choices:
+            return f"{self.name}: {value!r} is not known. Use {' or '.join(self.choices)}."
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class Capabilities:
     """One cloud's abilities. `why_not` answers a key that cannot act."""
 
@@ -60,6 +90,9 @@ class Capabilities:
     offer_facts: frozenset[OfferFact] = frozenset()
     """What its offers tell beyond the usual; a filter on another fact leaves all of them out, and says so."""
 
+    launch_options: tuple[LaunchOption, ...] = ()
+    """What a launch can be told beside type, region and limits."""
+
     def lane_of(self, region: str) -> str:
         """The region of the lane in which an instance launched there is listed."""
         return EVERYWHERE if self.lists_everywhere else region
@@ -67,3 +100,7 @@ class Capabilities:
     def reason_against(self, verb: Verb) -> str | None:
         """Why this cloud cannot do that, or None where it can."""
         return self.why_not.get(verb)
+
+    def launch_option(self, name: str) -> LaunchOption | None:
+        """The option that `name` sets; None where this cloud has none of that name."""
+        return next((option for option in self.launch_options if option.names(name)), None)

@@ -4,7 +4,7 @@ network.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
 from types import TracebackType
@@ -16,6 +16,7 @@ from gpudash.fleet.spending import Spending
 from gpudash.fleet.store import FleetStore
 from gpudash.model.capability import Verb
 from gpudash.model.event import Event
+from gpudash.model.history import History
 from gpudash.model.instance import InstanceKey
 from gpudash.model.listing import Listing
 from gpudash.model.money import Interval
@@ -45,6 +46,7 @@ class ActionsPort(Protocol):
         health_path: str | None = None,
         recipe: str | None = None,
         options: dict[str, str] | None = None,
+        others: Iterable[Offer] = (),
     ) -> LaunchOrder: ...
 
 
@@ -87,6 +89,9 @@ class FleetPort(Protocol):
     async def offers(self, wanted: OfferFilter) -> list[Listing[Offer]]: ...
     async def leftovers(self) -> list[Listing[Leftover]]: ...
     async def spending(self, since: datetime, until: datetime) -> Spending: ...
+    async def operations(self, key: InstanceKey) -> list[Operation]: ...
+    async def history(self, key: InstanceKey) -> History: ...
+    async def host_log(self, key: InstanceKey) -> tuple[str, ...]: ...
     async def intervals(self, key: InstanceKey) -> list[Interval]: ...
     async def events(self, limit: int = 200, key: InstanceKey | None = None) -> list[Event]: ...
     async def open_tunnel(self, key: InstanceKey, remote: int, local: int | None = None) -> Tunnel: ...

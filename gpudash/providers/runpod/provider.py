@@ -106,8 +106,8 @@ class RunpodProvider:
         return Listing(self.account, "", tuple(found), problem is None, pods.asked_at, self._clock.now(), problem)
 
     def launch(self, order: LaunchOrder) -> InstanceKey:
-        """Ask for one pod; see `request` for the options. It carries the token in a variable; never asked twice."""
-        request.check_options(order)
+        """Ask for one pod; see `options`. It carries the token in a variable; never asked twice."""
+        request.check(order)
         name, gpu = self._catalogue.resolve(order.instance_type)
         template = self._template(order)
         key = sshkeys.find_public_key(order.options.get("public_key"))
