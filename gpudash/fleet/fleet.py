@@ -155,6 +155,10 @@ class Fleet:
         """Bring a stopped instance back."""
         return await self._intend(self.session.actions.intend_start, key)
 
+    async def restart(self, key: InstanceKey) -> Operation:
+        """Restart a running instance in place."""
+        return await self._intend(self.session.actions.intend_restart, key)
+
     async def extend(self, key: InstanceKey, until: datetime) -> Operation:
         """Move the lease deadline."""
         return await self._intend(self.session.actions.intend_extend, key, until)
