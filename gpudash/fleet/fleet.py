@@ -29,6 +29,7 @@ from gpudash.fleet.hostpoll import HostReading
 from gpudash.fleet.lanes import Lane
 from gpudash.fleet.pace import backoff_s
 from gpudash.fleet.record import ENDING_VERBS, Record, is_reachable
+from gpudash.fleet.restoring import Restorer
 from gpudash.fleet.serverless import VERBS as SERVERLESS_VERBS
 from gpudash.fleet.session import REGIONS, Session
 from gpudash.fleet.spending import Spending, report
@@ -87,6 +88,7 @@ class Fleet:
         self._asked_at: dict[InstanceKey, float] = {}
         self._wanted: set[InstanceKey] = set()
         self._restored: set[InstanceKey] = set()
+        self._restorer = Restorer(session.clock)
 
     async def __aenter__(self) -> Fleet:
         self._loop = asyncio.get_running_loop()
@@ -157,6 +159,10 @@ class Fleet:
     async def start(self, key: InstanceKey) -> Operation:
         """Bring a stopped instance back."""
         return await self._intend(self.session.actions.intend_start, key)
+
+    async def restart(self, key: InstanceKey) -> Operation:
+        """Restart a running instance in place."""
+        return await self._intend(self.session.actions.intend_restart, key)
 
     async def extend(self, key: InstanceKey, until: datetime) -> Operation:
         """Move the lease deadline."""
@@ -394,8 +400,22 @@ class Fleet:
     def _take_reading(self, reading: HostReading) -> None:
         self._publish(self.session.show_reading(reading))
         record = self.store.records.get(reading.key)
-        if reading.body is not None and record is not None:
+        if record is None:
+            return
+        if reading.body is not None:
             self._ledger.submit(self._keep_reading, reading, record)
+        if self._restorer.is_due(record, reading) and self.reason_against(Verb.PUSH, record.key) is None:
+            self._ledger.submit(self._put_back, record)
+
+    def _put_back(self, record: Record) -> None:
+        name = record.instance.name
+        try:
+            operation = self.session.actions.intend_push(record.key)
+        except GpudashError as exc:
+            log.info("statusd of %s is gone and was not put back: %s", name, exc)
+            return
+        self.session.desk.alarm(f"statusd of {name} is gone; putting it back", record.key.account, record.key, name)
+        self._from_thread(self._show_operation, operation)
 
     def _keep_reading(self, reading: HostReading, record: Record) -> None:
         self.session.save_reading(reading)

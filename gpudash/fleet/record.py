@@ -6,6 +6,7 @@ ask the record with `now` when a line is drawn.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -43,7 +44,7 @@ class Record:
     tunnels: tuple[Tunnel, ...] = ()
     operation: Operation | None = None
     """The newest open operation on it, or its last failed one until seen."""
-    utilisation: tuple[float | None, ...] = ()
+    utilisation: Sequence[float | None] = ()
     """GPU utilisation of the last polls, oldest first, for the sparkline."""
     missing_since: datetime | None = None
     """First good listing it was absent from; one more proves it gone."""
