@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "extend": ("acting:extend", "Give an instance more time, up to its hard deadline."),
     "keepalive": ("acting:keepalive", "Count an instance as active for a while."),
     "start": ("acting:start", "Start a stopped instance."),
+    "restart": ("ending:restart", "Restart a running instance in place, where its cloud can."),
     "stop": ("ending:stop", "Stop an instance; its disk stays and may bill."),
     "hibernate": ("ending:hibernate", "Stop an instance and keep its memory."),
     "terminate": ("ending:terminate", "End an instance for good."),
@@ -42,6 +43,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tunnel": ("tunnels:tunnel", "Forward local ports to an instance; `tunnel ls`, `tunnel close`."),
     "watchdog": ("watching:watchdog", "End what is past its deadline, from outside the host."),
     "sandbox": ("sandbox:sandbox", "Hosts on this machine that behave like a cloud's: up, down, reset, fault."),
+    "configure": (
+        "configuring:configure",
+        "Find credentials, check them at their clouds, write them down as accounts.",
+    ),
     "completion": ("completion:completion", "Print the completion script of bash, zsh or fish."),
 }
 """Every command: where it lives, and its one line."""

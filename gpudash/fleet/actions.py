@@ -4,6 +4,7 @@
 |-----------------------------------|--------------|---------------------------------------------------------------|
 | launch                            | `launch`     | the policy read back from its own daemon                      |
 | stop, hibernate, terminate, start | `endings`    | the cloud's listing                                           |
+| restart                           | `restarts`   | the listing: it went down and runs again                      |
 | extend, keepalive                 | `leases`     | the host's own answer                                         |
 | push, adopt                       | `guarding`   | the policy read back; the ledger                              |
 
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from gpudash.fleet import endings, guarding, launch, leases, permissions, steps
+from gpudash.fleet import endings, guarding, launch, leases, permissions, restarts, steps
 from gpudash.fleet.desk import SENT_AT, Desk
 from gpudash.fleet.pace import backoff_s
 from gpudash.fleet.record import ENDING_VERBS, Record
@@ -46,26 +47,30 @@ LATE_LAUNCHES = 50
 """How many of the newest operations are searched for a launch that was given up and then appears."""
 
 
+_COMING_BACK = frozenset({Verb.START, Verb.RESTART})
+
+
 def _advance_start(desk: Desk, operation: Operation) -> Operation:
-    return (
-        guarding.advance_rearm(desk, operation) if _is_rearming(operation) else endings.advance_start(desk, operation)
-    )
+    if _is_rearming(operation):
+        return guarding.advance_rearm(desk, operation)
+    is_start = operation.verb is Verb.START
+    return endings.advance_start(desk, operation) if is_start else restarts.advance_restart(desk, operation)
 
 
 def _is_rearming(operation: Operation) -> bool:
-    return operation.verb is Verb.START and steps.is_done(operation.steps, "running")
+    return operation.verb in _COMING_BACK and steps.is_done(operation.steps, "running")
 
 
 _ADVANCE: dict[Verb, Callable[[Desk, Operation], Operation]] = {
     Verb.LAUNCH: launch.advance,
-    Verb.START: _advance_start,
+    **dict.fromkeys(_COMING_BACK, _advance_start),
     Verb.EXTEND: leases.advance_extend,
     Verb.KEEPALIVE: leases.advance_keep_awake,
     Verb.PUSH: guarding.advance_push,
     Verb.ADOPT: guarding.advance_adopt,
     **dict.fromkeys(ENDING_VERBS, endings.advance_end),
 }
-_CLOUD = ENDING_VERBS | {Verb.START}
+_CLOUD = ENDING_VERBS | _COMING_BACK
 _ON_HOST = frozenset({Verb.EXTEND, Verb.KEEPALIVE, Verb.PUSH})
 
 
@@ -132,6 +137,10 @@ class Actions:
         """See `endings.intend_start`."""
         return endings.intend_start(self.desk, key)
 
+    def intend_restart(self, key: InstanceKey) -> Operation:
+        """See `restarts.intend_restart`."""
+        return restarts.intend_restart(self.desk, key)
+
     def intend_extend(self, key: InstanceKey, until: datetime) -> Operation:
         """See `leases.intend_extend`."""
         return leases.intend_extend(self.desk, key, until)
@@ -168,6 +177,10 @@ class Actions:
     def start(self, key: InstanceKey) -> Operation:
         """Bring a stopped or hibernated instance back."""
         return self.advance(self.intend_start(key))
+
+    def restart(self, key: InstanceKey) -> Operation:
+        """Restart a running instance in place. Never asked twice."""
+        return self.advance(self.intend_restart(key))
 
     def extend(self, key: InstanceKey, until: datetime) -> Operation:
         """Move the lease deadline. The same moment twice changes nothing."""
@@ -211,7 +224,7 @@ class Actions:
             return False
         if operation.next_try_at is not None and operation.next_try_at > self.desk.clock.now():
             return False
-        if operation.verb in ENDING_VERBS or operation.verb is Verb.START:
+        if operation.verb in _CLOUD:
             return operation.stage in {Stage.INTENDED, Stage.RETRYING} or _is_rearming(operation)
         return operation.stage is not Stage.AMBIGUOUS
 

@@ -18,20 +18,23 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpudash.errors import GpudashError, RateLimited
 from gpudash.fleet import hostpoll, tunnels
 from gpudash.fleet.changes import ChangeSet
+from gpudash.fleet.daemons import client
 from gpudash.fleet.hostpoll import HostReading
 from gpudash.fleet.lanes import Lane
 from gpudash.fleet.pace import backoff_s
 from gpudash.fleet.record import ENDING_VERBS, Record, is_reachable
+from gpudash.fleet.restoring import Restorer
 from gpudash.fleet.session import REGIONS, Session
 from gpudash.fleet.spending import Spending, report
 from gpudash.hosts.sshcmd import ssh_argv
 from gpudash.model.capability import Verb
 from gpudash.model.event import Event
+from gpudash.model.history import History
 from gpudash.model.instance import Instance, InstanceKey
 from gpudash.model.listing import Listing
 from gpudash.model.money import Interval
@@ -40,6 +43,9 @@ from gpudash.model.operation import Operation, Stage
 from gpudash.model.policy import EndAction, Policy
 from gpudash.model.tunnel import Tunnel
 from gpudash.providers.base import Leftover
+
+if TYPE_CHECKING:
+    from gpudash.hosts.client import StatusClient
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +64,8 @@ PRUNE_FIRST_S, PRUNE_S = 300.0, 6 * 3600.0
 ERROR_FIRST_S, ERROR_MOST_S = 2.0, 120.0
 """Waits between questions to a cloud that fails; never shorter than its cadence."""
 OFFERS_S = 30.0
+PEEK_S = 5.0
+"""How long a page about one instance waits for a connection to its host."""
 QUIT_S = 1.5
 """How long quitting waits for requests that are on their way."""
 
@@ -77,6 +85,7 @@ class Fleet:
         self._asked_at: dict[InstanceKey, float] = {}
         self._wanted: set[InstanceKey] = set()
         self._restored: set[InstanceKey] = set()
+        self._restorer = Restorer(session.clock)
 
     async def __aenter__(self) -> Fleet:
         self._loop = asyncio.get_running_loop()
@@ -146,6 +155,10 @@ class Fleet:
         """Bring a stopped instance back."""
         return await self._intend(self.session.actions.intend_start, key)
 
+    async def restart(self, key: InstanceKey) -> Operation:
+        """Restart a running instance in place."""
+        return await self._intend(self.session.actions.intend_restart, key)
+
     async def extend(self, key: InstanceKey, until: datetime) -> Operation:
         """Move the lease deadline."""
         return await self._intend(self.session.actions.intend_extend, key, until)
@@ -186,6 +199,28 @@ class Fleet:
         """What was spent in that span, and the month so far."""
         now = self.clock.now()
         return await self._ledger.call(report, self.session.ledger, self.session.config, since, until, now)
+
+    async def operations(self, key: InstanceKey) -> list[Operation]:
+        """What was asked of one instance, newest first."""
+        return await self._ledger.call(self.session.ledger.operations_of, key)
+
+    async def history(self, key: InstanceKey) -> History:
+        """Every signal of one host, minute by minute.
+
+        Raises:
+            HostError: no connection, no daemon, or one that is too old to remember.
+        """
+        record = self.session.record(key)
+        return await self._peek(key).call(lambda: self._daemon(record).history())
+
+    async def host_log(self, key: InstanceKey) -> tuple[str, ...]:
+        """The last lines of the daemon's log, oldest first.
+
+        Raises:
+            HostError: as for `history`.
+        """
+        record = self.session.record(key)
+        return await self._peek(key).call(lambda: self._daemon(record).log())
 
     async def intervals(self, key: InstanceKey) -> list[Interval]:
         """Every priced stretch of one instance's life, oldest first."""
@@ -337,8 +372,22 @@ class Fleet:
     def _take_reading(self, reading: HostReading) -> None:
         self._publish(self.session.show_reading(reading))
         record = self.store.records.get(reading.key)
-        if reading.body is not None and record is not None:
+        if record is None:
+            return
+        if reading.body is not None:
             self._ledger.submit(self._keep_reading, reading, record)
+        if self._restorer.is_due(record, reading) and self.reason_against(Verb.PUSH, record.key) is None:
+            self._ledger.submit(self._put_back, record)
+
+    def _put_back(self, record: Record) -> None:
+        name = record.instance.name
+        try:
+            operation = self.session.actions.intend_push(record.key)
+        except GpudashError as exc:
+            log.info("statusd of %s is gone and was not put back: %s", name, exc)
+            return
+        self.session.desk.alarm(f"statusd of {name} is gone; putting it back", record.key.account, record.key, name)
+        self._from_thread(self._show_operation, operation)
 
     def _keep_reading(self, reading: HostReading, record: Record) -> None:
         self.session.save_reading(reading)
@@ -404,6 +453,13 @@ class Fleet:
 
     def _work(self, key: InstanceKey) -> Lane:
         return self._lanes["work", key]
+
+    def _peek(self, key: InstanceKey) -> Lane:
+        """For what a person looks at now and then; the daemon's status is asked for in a lane of its own."""
+        return self._lanes["peek", key]
+
+    def _daemon(self, record: Record) -> StatusClient:
+        return client(self.session.desk, record, PEEK_S)
 
     def _is_linked(self, key: InstanceKey) -> bool:
         return self.session.has_hosts and self.session.hosts.peek(key) is not None

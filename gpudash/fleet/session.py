@@ -233,7 +233,7 @@ class Session:
             tunnels.close_gone(self, key)
             if self._hosts is not None:
                 self._hosts.drop(key)
-            for kind in ("host", "work"):
+            for kind in ("host", "work", "peek"):
                 self.lanes.drop((kind, key))
 
     def regions_of(self, account: str) -> tuple[str, ...]:

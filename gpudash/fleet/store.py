@@ -18,6 +18,7 @@ from gpudash.errors import GpudashError
 from gpudash.fleet import absence
 from gpudash.fleet.changes import ChangeSet
 from gpudash.fleet.health import Health
+from gpudash.fleet.history import History
 from gpudash.fleet.policytags import merged
 from gpudash.fleet.record import ENDING_VERBS, Record
 from gpudash.fleet.totals import Totals, sum_up
@@ -33,8 +34,6 @@ from gpudash.model.tunnel import Tunnel
 if TYPE_CHECKING:
     from gpudash.ledger import Ledger
 
-SPARKLINE_LENGTH = 60
-"""Readings of GPU utilisation that a record keeps."""
 DEFAULT_CADENCE_S = 10.0
 """For accounts whose cadence nobody told."""
 CLOSED_KEPT = 100
@@ -72,7 +71,8 @@ class FleetStore:
         self._cadences: dict[str, float] = {}
         self._cycles: dict[str, float] = {}
         self._tombstones: dict[str, bool] = {}
-        self._lanes: dict[tuple[str, str], set[InstanceKey]] = {}
+        self._lanes: dict[tuple[str, str], dict[InstanceKey, None]] = {}
+        """The keys of each lane; dictionaries, because large sets take four times their memory."""
         self._asked: dict[tuple[str, str], datetime] = {}
         self._spent: tuple[Amount, datetime] | None = None
 
@@ -197,7 +197,8 @@ class FleetStore:
             return self._put(replace(record, status_problem=problem, daemon_gone=gone))
         if record.status_at is not None and at < record.status_at:
             return ChangeSet()
-        ring = (*record.utilisation, status.gpu_util_pct)[-SPARKLINE_LENGTH:]
+        before = record.utilisation
+        ring = (before if isinstance(before, History) else History(before)).after(status.gpu_util_pct)
         record = replace(record, status=status, status_at=at, status_problem=None, daemon_gone=False, utilisation=ring)
         return self._put(self._with_policy(record))
 
@@ -292,8 +293,8 @@ class FleetStore:
 
     # -- inside -------------------------------------------------------------------------------------------------
 
-    def _keys(self, listing: Listing[Instance]) -> set[InstanceKey]:
-        return self._lanes.get((listing.account, listing.region), set())
+    def _keys(self, listing: Listing[Instance]) -> Collection[InstanceKey]:
+        return self._lanes.get((listing.account, listing.region), {}).keys()
 
     def _heard(self, listing: Listing[Instance], weight: Weight) -> ChangeSet:
         lane = (listing.account, listing.region)
@@ -322,7 +323,7 @@ class FleetStore:
         item = self._owned(item)
         old = self.records.get(item.key)
         if old is None:
-            self._lanes.setdefault((item.key.account, item.key.region), set()).add(item.key)
+            self._lanes.setdefault((item.key.account, item.key.region), {})[item.key] = None
             fresh = max(FRESH_FOR, self._span(FRESH_FOR.total_seconds()))
             spent = self.accruals.get(item.key, NOTHING_SPENT)
             new = Record(item, at, accrual=spent, fresh_for=fresh)
@@ -351,7 +352,7 @@ class FleetStore:
 
     def _remove(self, key: InstanceKey) -> None:
         self.records.pop(key, None)
-        self._lanes.get((key.account, key.region), set()).discard(key)
+        self._lanes.get((key.account, key.region), {}).pop(key, None)
 
     def _put(self, record: Record) -> ChangeSet:
         if self.records.get(record.key) == record:

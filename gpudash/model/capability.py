@@ -16,6 +16,7 @@ class Verb(StrEnum):
     START = "start"
     STOP = "stop"
     HIBERNATE = "hibernate"
+    RESTART = "restart"
     TERMINATE = "terminate"
     EXTEND = "extend"
     KEEPALIVE = "keepalive"
@@ -82,6 +83,8 @@ class Capabilities:
 
     launch_options: tuple[LaunchOption, ...] = ()
     """What a launch can be told beside type, region and limits."""
+    can_restart: bool = False
+    """A running instance can be restarted in place."""
 
     def lane_of(self, region: str) -> str:
         """The region of the lane in which an instance launched there is listed."""
@@ -89,6 +92,9 @@ class Capabilities:
 
     def reason_against(self, verb: Verb) -> str | None:
         """Why this cloud cannot do that, or None where it can."""
+        if verb is Verb.RESTART and not self.can_restart:
+            other = "stop and start it" if self.can_stop else "reboot it from inside"
+            return f"There is no restart at {self.provider}; {other}."
         return self.why_not.get(verb)
 
     def launch_option(self, name: str) -> LaunchOption | None:

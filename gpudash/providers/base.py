@@ -114,6 +114,15 @@ class CleansUp(Protocol):
 
 
 @runtime_checkable
+class Restarts(Protocol):
+    """A cloud that restarts a running instance in place (`capabilities.can_restart`)."""
+
+    def restart(self, key: InstanceKey) -> None:
+        """Ask for it and return. Asked twice it is two restarts, so never repeated inside."""
+        ...
+
+
+@runtime_checkable
 class ListsInPages(Protocol):
     """A cloud whose list comes in pages that are worth showing before the last one is there."""
 

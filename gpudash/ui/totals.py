@@ -72,6 +72,8 @@ class LiveTotals:
             row = self._view.rows.get(key)
             if row is not None:
                 self._count(row.record, 1, now)
+        if not self._waiting:
+            self._waiting = set()  # a set that was large stays large
 
     def changed(self, key: InstanceKey, new: Record | None, now: datetime) -> None:
         """A row comes, goes or is about to have another record; ask before the view has it."""

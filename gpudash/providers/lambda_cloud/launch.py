@@ -74,7 +74,7 @@ def _check_stock(order: LaunchOrder, types: Mapping[str, TypeFacts]) -> TypeFact
             f"Lambda has no type {order.instance_type}.", hint="`gpudash offers --account` lists what it has."
         )
     if order.region not in facts.regions:
-        raise _no_stock(f"Lambda has no {facts.name} in {order.region} now.", facts, order, types)
+        raise _no_stock(f"Lambda has no {facts.name} in {order.region or 'any region'} now.", facts, order, types)
     return facts
 
 

@@ -40,6 +40,7 @@ CAPABILITIES = Capabilities(
         Verb.HIBERNATE: "RunPod cannot keep a pod's memory; stop keeps its volume, terminate ends it for good.",
     },
     lists_everywhere=True,
+    can_restart=True,
 )
 
 

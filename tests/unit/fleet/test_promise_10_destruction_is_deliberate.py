@@ -22,6 +22,7 @@ Try = Callable[[Session, InstanceKey], object]
 EVERY_VERB: dict[Verb, Try] = {
     Verb.LAUNCH: lambda s, key: s.actions.launch(s.actions.plan_launch(offer(s.clock))),
     Verb.START: lambda s, key: s.actions.start(key),
+    Verb.RESTART: lambda s, key: s.actions.restart(key),
     Verb.STOP: lambda s, key: s.actions.end(key, EndAction.STOP),
     Verb.HIBERNATE: lambda s, key: s.actions.end(key, EndAction.HIBERNATE),
     Verb.TERMINATE: lambda s, key: s.actions.end(key, EndAction.TERMINATE),

@@ -324,6 +324,21 @@ def test_an_account_with_a_key_elsewhere_and_one_without(cloud: LambdaCloud, mon
         cloud.again().list_instances("all")
 
 
+# -- guards on the host -----------------------------------------------------------------------------------------------
+
+
+def test_a_host_ends_itself_only_where_the_person_agreed(cloud: LambdaCloud) -> None:
+    """Lambda has no lesser key than the account's: without consent the end comes from outside."""
+    key = cloud.provider.launch(cloud.order())
+    assert cloud.provider.end_spec(key) == {"method": "none"}
+    spec = cloud.again(key_on_hosts=True).end_spec(key)
+    (step,) = spec["terminate"]  # type: ignore[misc]
+    assert set(spec) == {"method", "terminate"}
+    assert step["url"] == f"{cloud.fake.url}/api/v1/instance-operations/terminate"
+    assert (step["body"], step["token_file"]) == ({"instance_ids": [key.id]}, "account.key")
+    assert os.environ[KEY_VARIABLE] not in str(spec)
+
+
 # -- ends and leftovers -----------------------------------------------------------------------------------------------
 
 
