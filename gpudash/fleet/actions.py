@@ -7,6 +7,7 @@
 | restart                           | `restarts`   | the listing: it went down and runs again                      |
 | extend, keepalive                 | `leases`     | the host's own answer                                         |
 | push, adopt                       | `guarding`   | the policy read back; the ledger                              |
+| scale, purge, submit, cancel      | `serverless` | endpoint, queue or job read back                              |
 
 Each verb has two halves: `intend_…` checks and writes the intent (disk only, quick), `advance` does the next due thing
 (may block on cloud or host). The methods without a prefix do both. What is refused raises before anything is written;
@@ -21,12 +22,13 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from gpudash.fleet import endings, guarding, launch, leases, permissions, restarts, steps
+from gpudash.fleet import endings, guarding, launch, leases, permissions, restarts, serverless, steps
 from gpudash.fleet.desk import SENT_AT, Desk
 from gpudash.fleet.pace import backoff_s
 from gpudash.fleet.record import ENDING_VERBS, Record
 from gpudash.fleet.settle import Evidence, settle
 from gpudash.model.capability import LaunchOption, Verb
+from gpudash.model.endpoint import Bounds, Endpoint
 from gpudash.model.instance import Instance, InstanceKey
 from gpudash.model.listing import Listing
 from gpudash.model.offer import LaunchOrder, Offer
@@ -69,6 +71,7 @@ _ADVANCE: dict[Verb, Callable[[Desk, Operation], Operation]] = {
     Verb.PUSH: guarding.advance_push,
     Verb.ADOPT: guarding.advance_adopt,
     **dict.fromkeys(ENDING_VERBS, endings.advance_end),
+    **dict.fromkeys(serverless.VERBS, serverless.advance),
 }
 _CLOUD = ENDING_VERBS | _COMING_BACK
 _ON_HOST = frozenset({Verb.EXTEND, Verb.KEEPALIVE, Verb.PUSH})
@@ -157,6 +160,14 @@ class Actions:
         """See `guarding.intend_adopt`."""
         return guarding.intend_adopt(self.desk, key, policy)
 
+    def intend_scale(self, endpoint: Endpoint, bounds: Bounds) -> Operation:
+        """See `serverless.intend_scale`."""
+        return serverless.intend_scale(self.desk, endpoint, bounds)
+
+    def intend_purge(self, endpoint: Endpoint) -> Operation:
+        """See `serverless.intend_purge`."""
+        return serverless.intend_purge(self.desk, endpoint)
+
     # -- both halves at once --------------------------------------------------------------------------------------
 
     def launch(self, order: LaunchOrder) -> Operation:
@@ -197,6 +208,22 @@ class Actions:
     def adopt(self, key: InstanceKey, policy: Policy | None = None) -> Operation:
         """Take an instance under management, with the default limits where it has none."""
         return self.advance(self.intend_adopt(key, policy))
+
+    def scale(self, endpoint: Endpoint, bounds: Bounds) -> Operation:
+        """Change worker bounds or idle timeout of a serverless endpoint."""
+        return self.advance(self.intend_scale(endpoint, bounds))
+
+    def purge(self, endpoint: Endpoint) -> Operation:
+        """Take back all jobs that wait in an endpoint's queue."""
+        return self.advance(self.intend_purge(endpoint))
+
+    def submit(self, endpoint: Endpoint, given: object) -> Operation:
+        """Queue one job, once. Its id is the operation's parameter `serverless.JOB`."""
+        return self.advance(serverless.intend_submit(self.desk, endpoint, given))
+
+    def cancel_job(self, endpoint: Endpoint, job_id: str) -> Operation:
+        """Take one job back."""
+        return self.advance(serverless.intend_cancel(self.desk, endpoint, job_id))
 
     def cancel(self, op_id: str) -> Operation:
         """Take back an end that is still held."""

@@ -22,6 +22,14 @@ class Verb(StrEnum):
     KEEPALIVE = "keepalive"
     PUSH = "push"
     ADOPT = "adopt"
+    SCALE = "scale"
+    """Worker bounds or idle timeout of a serverless endpoint."""
+    PURGE = "purge"
+    """Take back all jobs that wait in an endpoint's queue."""
+    SUBMIT = "submit"
+    """Queue one job."""
+    CANCEL = "cancel"
+    """Take one job back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,8 @@ class Capabilities:
     """The host key's fingerprint comes from the cloud, so that first contact can be checked."""
     why_not: dict[Verb, str]
     """For each verb that is missing: why, and what to do instead."""
+    has_endpoints: bool = False
+    """There are serverless endpoints: the adapter is `HasEndpoints`."""
     lists_everywhere: bool = False
     """One answer covers all regions: there is one lane, `EVERYWHERE`, whatever regions offers and orders name."""
     offer_facts: frozenset[OfferFact] = frozenset()
