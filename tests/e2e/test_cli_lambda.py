@@ -73,6 +73,17 @@ def test_what_lambda_cannot_do_is_refused_with_the_way_out(cli: Cli, fake: FakeL
     assert "another-test-key" not in refused.out + refused.err
 
 
+def test_restart_is_proved_by_the_list(cli: Cli, fake: FakeLambda) -> None:
+    """Asked for once, after a yes; it went down and is active again."""
+    refused = cli("restart", "hers")
+    assert (refused.code, "was not confirmed" in refused.err) == (4, True)
+    fake.boot_s = 1.5
+    answer = cli("restart", "hers", "--yes", "--json")
+    fake.boot_s = 0.2
+    assert (answer.code, answer.doc["proved"], answer.doc["detail"]) == (0, True, "hers runs again.")
+    assert fake.count("POST", "/restart$") == 1
+
+
 def test_the_key_is_nowhere(cli: Cli, fake: FakeLambda) -> None:
     """Not on a screen, in a file, or in any process's arguments, though the cloud repeats it in its errors."""
     echo = Fault("echo", error(401, "global/invalid-api-key", f"The key {KEY} was revoked."))
