@@ -47,7 +47,9 @@ def test_launch_list_and_end(cli: Cli, fake: FakeLambda) -> None:
     before = SystemClock().now().replace(microsecond=0)
     answer = launch(cli, "--type", "gpu_1x_a10", "--name", "train")
     assert answer.code in (0, 6), answer
+    asked = fake.count()
     (row,) = cli.ok("ls")["instances"]
+    assert (fake.count(), fake.log[-1].path) == (asked + 1, "/api/v1/instances")
     assert (row["name"], row["region"], row["price_usd_per_hour"], row["managed"]) == ("train", "us-west-1", 0.75, True)
     assert before <= parse_iso(row["created_at"]) <= SystemClock().now()
     assert row["guard"] == "none"
