@@ -24,15 +24,18 @@ from gpudash.errors import GpudashError, RateLimited
 from gpudash.fleet import hostpoll, tunnels
 from gpudash.fleet.changes import ChangeSet
 from gpudash.fleet.daemons import client
+from gpudash.fleet.endpoints import CADENCE_S as ENDPOINTS_S
 from gpudash.fleet.hostpoll import HostReading
 from gpudash.fleet.lanes import Lane
 from gpudash.fleet.pace import backoff_s
 from gpudash.fleet.record import ENDING_VERBS, Record, is_reachable
 from gpudash.fleet.restoring import Restorer
+from gpudash.fleet.serverless import VERBS as SERVERLESS_VERBS
 from gpudash.fleet.session import REGIONS, Session
 from gpudash.fleet.spending import Spending, report
 from gpudash.hosts.sshcmd import ssh_argv
 from gpudash.model.capability import Verb
+from gpudash.model.endpoint import SERVERLESS, Bounds, Endpoint
 from gpudash.model.event import Event
 from gpudash.model.history import History
 from gpudash.model.instance import Instance, InstanceKey
@@ -96,6 +99,8 @@ class Fleet:
         self._all = [self._tasks.create_task(self._watch_account(account)) for account in self.session.accounts]
         for every_s, work in ((STEP_S, self._step), (TICK_S, self._tick), (SYNC_S, self._sync), (SPENT_S, self._spent)):
             self._all.append(self._tasks.create_task(_again_and_again(every_s, work)))
+        for account in self.session.serverless_accounts:
+            self._all.append(self._tasks.create_task(self._watch_endpoints(account)))
         self._all.append(self._tasks.create_task(_again_and_again(PRUNE_S, self._prune, first_s=PRUNE_FIRST_S)))
         return self
 
@@ -155,6 +160,10 @@ class Fleet:
         """Bring a stopped instance back."""
         return await self._intend(self.session.actions.intend_start, key)
 
+    async def restart(self, key: InstanceKey) -> Operation:
+        """Restart a running instance in place."""
+        return await self._intend(self.session.actions.intend_restart, key)
+
     async def extend(self, key: InstanceKey, until: datetime) -> Operation:
         """Move the lease deadline."""
         return await self._intend(self.session.actions.intend_extend, key, until)
@@ -170,6 +179,14 @@ class Fleet:
     async def adopt(self, key: InstanceKey, policy: Policy | None = None) -> Operation:
         """Take an instance under management."""
         return await self._intend(self.session.actions.intend_adopt, key, policy)
+
+    async def scale(self, endpoint: Endpoint, bounds: Bounds) -> Operation:
+        """Change worker bounds or idle timeout of a serverless endpoint. Raises what `serverless.intend_scale` does."""
+        return await self._intend(self.session.actions.intend_scale, endpoint, bounds)
+
+    async def purge(self, endpoint: Endpoint) -> Operation:
+        """Take back all jobs that wait in an endpoint's queue."""
+        return await self._intend(self.session.actions.intend_purge, endpoint)
 
     def dismiss(self, op_id: str) -> None:
         """A person has seen that an operation failed."""
@@ -301,6 +318,21 @@ class Fleet:
         now = self.clock.now()
         self._publish(self.store.apply_failure(account, region, told, now, now + self.session.pace.span(wait_s)))
         return wait_s
+
+    async def _watch_endpoints(self, account: str) -> None:
+        wake = self._wake.setdefault((account, SERVERLESS), asyncio.Event())
+        while True:
+            wake.clear()
+            try:
+                listing = await self._lanes[SERVERLESS, account].call(self.session.list_endpoints, account)
+                await self._ledger.call(self.session.note_endpoints, listing)
+                self._publish(self.store.apply_endpoints(listing))
+            except Exception as exc:  # the watch goes on whatever its cloud does; the screen says what happened
+                if not isinstance(exc, GpudashError):
+                    log.error("asking %s for endpoints failed", account, exc_info=exc)
+                self._publish(self.store.fail_endpoints(account, str(exc)))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(wake.wait(), ENDPOINTS_S)
 
     async def _absorb(self, listing: Listing[Any]) -> None:
         weight = self.store.weigh(listing)
@@ -472,6 +504,8 @@ class Fleet:
 
     def _show_operation(self, operation: Operation) -> None:
         self._publish(self.store.apply_operation(operation))
+        if operation.verb in SERVERLESS_VERBS and not operation.stage.is_open:
+            self._wake[operation.account, SERVERLESS].set()
         if operation.key is not None and not operation.stage.is_open:
             self._asked_at.pop(operation.key, None)  # whatever was done, the host tells best what holds now
         self._drive(operation)

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING
 from gpudash.errors import GpudashError
 from gpudash.fleet import absence
 from gpudash.fleet.changes import ChangeSet
+from gpudash.fleet.endpoints import EndpointBook
 from gpudash.fleet.health import Health
 from gpudash.fleet.history import History
 from gpudash.fleet.policytags import merged
 from gpudash.fleet.record import ENDING_VERBS, Record
 from gpudash.fleet.totals import Totals, sum_up
+from gpudash.model.endpoint import Endpoint
 from gpudash.model.guard import FRESH_FOR
 from gpudash.model.host import HostStatus
 from gpudash.model.instance import Instance, InstanceKey
@@ -63,6 +65,7 @@ class FleetStore:
         self.records: dict[InstanceKey, Record] = {}
         self.health: dict[tuple[str, str], Health] = {}
         self.operations: dict[str, Operation] = {}
+        self.endpoints = EndpointBook()
         self.policies: dict[InstanceKey, Policy] = {}
         """What the ledger holds as decided."""
         self.adopted: frozenset[InstanceKey] = frozenset()
@@ -244,6 +247,14 @@ class FleetStore:
             changed |= self._put(self._with_policy(replace(record, instance=self._owned(record.instance)))).changed
         return ChangeSet(changed=frozenset(changed))
 
+    def apply_endpoints(self, listing: Listing[Endpoint]) -> ChangeSet:
+        """Serverless endpoints of one account, as they came."""
+        return ChangeSet(endpoints=self.endpoints.apply(listing))
+
+    def fail_endpoints(self, account: str, problem: str) -> ChangeSet:
+        """A look at an account's endpoints failed."""
+        return ChangeSet(endpoints=self.endpoints.fail(account, problem))
+
     def apply_accruals(self, accruals: Mapping[InstanceKey, Accrual]) -> ChangeSet:
         """Money spent, by instance. Keys that are not named keep what they have."""
         self.accruals.update(accruals)
@@ -282,7 +293,8 @@ class FleetStore:
     def totals(self, now: datetime) -> Totals:
         """The fleet in one line."""
         sums = sum_up(self.records.values(), now)
-        return replace(sums, spent_today=self.spent_today(now, sums.burn))
+        burn = sums.burn + self.endpoints.burn
+        return replace(sums, burn=burn, spent_today=self.spent_today(now, burn))
 
     def spent_today(self, now: datetime, burn: Amount) -> Amount:
         """Spent since midnight UTC: the ledger's sum, gone on with at the burn of now."""

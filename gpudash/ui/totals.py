@@ -107,7 +107,7 @@ class LiveTotals:
 
     def at(self, store: FleetStore, now: datetime) -> Totals:
         """The sums at that moment; the burn of a fleet that is not counted whole yet is a lower bound."""
-        burn = self._burn.amount(unknown=bool(self._waiting))
+        burn = self._burn.amount(unknown=bool(self._waiting)) + store.endpoints.burn
         if self._burn_at is None or now - self._burn_at >= BURN_EVERY:
             self._burn_at = now
             self.burns.append(float(burn.usd))

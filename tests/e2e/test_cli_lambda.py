@@ -47,7 +47,9 @@ def test_launch_list_and_end(cli: Cli, fake: FakeLambda) -> None:
     before = SystemClock().now().replace(microsecond=0)
     answer = launch(cli, "--type", "gpu_1x_a10", "--name", "train")
     assert answer.code in (0, 6), answer
+    asked = fake.count()
     (row,) = cli.ok("ls")["instances"]
+    assert (fake.count(), fake.log[-1].path) == (asked + 1, "/api/v1/instances")
     assert (row["name"], row["region"], row["price_usd_per_hour"], row["managed"]) == ("train", "us-west-1", 0.75, True)
     assert before <= parse_iso(row["created_at"]) <= SystemClock().now()
     assert row["guard"] == "none"
@@ -71,6 +73,17 @@ def test_what_lambda_cannot_do_is_refused_with_the_way_out(cli: Cli, fake: FakeL
     assert refused.code == 5
     assert "hers" in refused.out
     assert "another-test-key" not in refused.out + refused.err
+
+
+def test_restart_is_proved_by_the_list(cli: Cli, fake: FakeLambda) -> None:
+    """Asked for once, after a yes; it went down and is active again."""
+    refused = cli("restart", "hers")
+    assert (refused.code, "was not confirmed" in refused.err) == (4, True)
+    fake.boot_s = 1.5
+    answer = cli("restart", "hers", "--yes", "--json")
+    fake.boot_s = 0.2
+    assert (answer.code, answer.doc["proved"], answer.doc["detail"]) == (0, True, "hers runs again.")
+    assert fake.count("POST", "/restart$") == 1
 
 
 def test_the_key_is_nowhere(cli: Cli, fake: FakeLambda) -> None:

@@ -41,6 +41,7 @@ CAPABILITIES = Capabilities(
     cadence_s=CADENCE_S,
     tells_host_key=False,
     why_not={},
+    can_restart=True,
 )
 
 
@@ -121,6 +122,9 @@ class Cloud:
 
     def start(self, key: InstanceKey) -> None:
         self._change("start", key, InstanceState.RUNNING, started_at=self.clock.now())
+
+    def restart(self, key: InstanceKey) -> None:
+        self._change("restart", key, InstanceState.STARTING)
 
     def stop(self, key: InstanceKey) -> None:
         self._change("stop", key, InstanceState.STOPPED)
