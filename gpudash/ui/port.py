@@ -14,7 +14,7 @@ from gpudash.clock import Clock
 from gpudash.fleet.changes import ChangeSet
 from gpudash.fleet.spending import Spending
 from gpudash.fleet.store import FleetStore
-from gpudash.model.capability import Verb
+from gpudash.model.capability import LaunchOption, Verb
 from gpudash.model.event import Event
 from gpudash.model.history import History
 from gpudash.model.instance import InstanceKey
@@ -48,6 +48,7 @@ class ActionsPort(Protocol):
         options: dict[str, str] | None = None,
         others: Iterable[Offer] = (),
     ) -> LaunchOrder: ...
+    def launch_options(self, account: str) -> tuple[LaunchOption, ...]: ...
 
 
 class SessionPort(Protocol):

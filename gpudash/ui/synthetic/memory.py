@@ -20,7 +20,7 @@ from gpudash.fleet.changes import ChangeSet
 from gpudash.fleet.record import Record
 from gpudash.fleet.spending import Spending, report
 from gpudash.fleet.store import FleetStore
-from gpudash.model.capability import Verb
+from gpudash.model.capability import LaunchOption, Verb
 from gpudash.model.event import Event
 from gpudash.model.history import History
 from gpudash.model.instance import Instance, InstanceKey, InstanceState
@@ -84,6 +84,10 @@ class MemoryActions:
         return LaunchOrder(
             f"gpudash-{name}", offer.account, offer.region, offer.instance_type, name, offer.spot, policy, offer
         )
+
+    def launch_options(self, account: str) -> tuple[LaunchOption, ...]:
+        """None: a cloud in memory has what every cloud has."""
+        return ()
 
 
 @dataclass
