@@ -101,6 +101,22 @@ async def test_promise_10_the_action_follows_the_key_captured_at_the_key_press()
         assert ends(fleet) == [(target, EndAction.STOP)]
 
 
+async def test_promise_10_a_restart_says_what_is_lost_and_is_confirmed() -> None:
+    """Focused on Cancel, and asked for once."""
+    fleet = sample_fleet()
+    async with stage(fleet) as on:
+        await on.go_to("comfy")
+        key = on.fleet_screen.targets()[0].key
+        await on.press("b")
+        words = on.text()
+        for word in ("comfy", "what runs there, and its memory", "$0.41/h"):
+            assert word in words
+        await on.press("enter")
+        assert fleet.calls == []
+        await on.press("b", "right", "enter")
+        assert ("restart", key) in fleet.calls
+
+
 async def test_a_stop_is_held_back_counted_down_and_undone() -> None:
     fleet = sample_fleet()
     async with stage(fleet) as on:

@@ -227,6 +227,10 @@ class MemoryFleet:
         self._call("start", key)
         return self._begin(self._operation(Verb.START, key))
 
+    async def restart(self, key: InstanceKey) -> Operation:
+        self._call("restart", key)
+        return self._begin(self._operation(Verb.RESTART, key))
+
     async def extend(self, key: InstanceKey, until: datetime) -> Operation:
         self._call("extend", (key, until))
         record = self.store.records[key]
