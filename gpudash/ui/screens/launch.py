@@ -169,6 +169,7 @@ class LaunchScreen(ListScreen[Offer]):
     """Board, order, steps."""
 
     title_text = "Launch"
+    keeps_filter = False
     first_sort = "price"
     columns: ClassVar[Sequence[Column[Any]]] = COLUMNS
     own_keys: ClassVar[Sequence[Key]] = (
