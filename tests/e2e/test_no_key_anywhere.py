@@ -31,6 +31,9 @@ def cli(under_test: tuple[Any, Words], tmp_path: Path) -> Cli:
     cloud, words = under_test
     program = Cli(tmp_path / "home")
     program.env = {n: v for n, v in program.env.items() if v == words.key or not n.endswith(("_KEY", "_TOKEN"))}
+    program.env["HTTPS_PROXY"] = (
+        "http://127.0.0.1:9"  # nobody listens: whatever else is found here stays on this machine
+    )
     program.config_file.parent.mkdir(mode=0o700, parents=True)
     save_account(program.config_file, cloud.account)
     (program.home / ".ssh").mkdir(mode=0o700)

@@ -364,6 +364,14 @@ def test_a_fresh_instance_that_lambda_does_not_know_yet_is_not_taken_for_gone(cl
         cloud.provider.terminate(key)
 
 
+def test_what_was_ended_at_once_is_not_kept_as_new(cloud: LambdaCloud) -> None:
+    """Ended within a minute of its launch and straight to absent: the list without it is the proof."""
+    cloud.fake.end_s = cloud.fake.tombstone_s = 0.0
+    key = cloud.provider.launch(cloud.order())
+    cloud.provider.terminate(key)
+    assert listing(cloud).items == ()
+
+
 def test_filesystems_are_leftovers_with_their_machine(cloud: LambdaCloud) -> None:
     """They bill with and without one; a size that Lambda does not tell has no price."""
     cloud.fake.add_filesystem("data", "us-west-1", 146 * 10**9)
