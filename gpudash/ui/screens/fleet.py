@@ -82,6 +82,7 @@ class FleetScreen(Filtering, Verbs):
         self._order_is_old = False
         self._events: tuple[Event, ...] = ()
         self._ssh: Sequence[str] = ()
+        self._asked_for: object = None
         self._details_height = 0
 
     def compose(self) -> ComposeResult:
@@ -126,6 +127,9 @@ class FleetScreen(Filtering, Verbs):
         else:
             self.table.update_lines()
         self._show_all()
+        record = self.table.record
+        if record is not None and self._asked_for != _story_of(record):
+            self._ask_details(record.key)
 
     def changed(self, changes: ChangeSet) -> None:
         moved = False
@@ -273,6 +277,7 @@ class FleetScreen(Filtering, Verbs):
         record = self.table.record
         if record is None or record.key != key:
             return
+        self._asked_for = _story_of(record)
         self._ssh = tuple(self.fleet.ssh_argv(record.key)) if record.instance.ssh is not None else ()
 
         async def ask() -> None:
@@ -404,6 +409,11 @@ class FleetScreen(Filtering, Verbs):
 
     def action_pools(self) -> None:
         """Answers why by its reason in the key table."""
+
+
+def _story_of(record: Record) -> object:
+    """What, when it changes, makes the details ask the ledger again."""
+    return record.key, record.instance.ssh, record.instance.state, record.operation
 
 
 def _burn(record: Record) -> Amount:
