@@ -181,7 +181,7 @@ class GpudashApp(App[int], inherit_bindings=False):
 
     async def _quit(self, code: int) -> None:
         self._leave.set()
-        self.views.save()
+        await asyncio.to_thread(self.views.save)
         if self.options.frame_saver is not None:
             self.options.frame_saver(self)
         workers = [worker for worker in self.workers if worker.group == "fleet"]
