@@ -18,6 +18,7 @@ _PACKAGES = {
     "lambda": "gpudash.providers.lambda_cloud",
     "runpod": "gpudash.providers.runpod",
     "sandbox": "gpudash.providers.sandbox",
+    "vast": "gpudash.providers.vast",
 }
 """Each package offers `CAPABILITIES` without importing an SDK, and `create(account, clock)`."""
 
