@@ -72,6 +72,9 @@ LOG_LIMIT = 262144
 WALK_LIMIT = 5000
 WALK_S = 2.0
 LINK_LOCAL = "http://169.254.169.254"
+NEAR = ("http://127.0.0.1", "http://localhost", LINK_LOCAL, "http://[fd00:ec2::254]")  # never leaves the machine
+OUTSIDE_S = 5.0  # between two looks at EC2's notices; tags and ways to the end every so many of them
+TAGS_EVERY, WAYS_EVERY, SILENCES = 6, 60, 3
 ROLE_PATH = "/latest/meta-data/iam/security-credentials/"
 API_PATIENCE_S = 20.0
 REPLY_LIMIT = 1 << 20
@@ -249,7 +252,7 @@ def _is_chain(value: Any) -> bool:
 
 def _is_url(value: Any) -> bool:
     """Secrets go over TLS and nowhere else, except to this very machine."""
-    is_safe = isinstance(value, str) and value.startswith(("https://", "http://127.0.0.1", "http://localhost"))
+    is_safe = isinstance(value, str) and value.startswith(("https://", *NEAR))
     return is_safe and not any(mark in value for mark in "@{} \r\n")
 
 
@@ -335,6 +338,7 @@ FIELDS: Json = {
     "last_request_file": ("name", None, "/run/service/last-request"),
     "ignore_signals": ("texts", [], ["cpu", "net"]),
     "gpus": ("count", None, 0),
+    "metadata": {"use": ("flag", None, True), "url": ("url", LINK_LOCAL, "http://127.0.0.1:1338")},
     "thresholds": {
         "gpu_pct": ("level", 5, 5),
         "gpu_mem_mib": ("level", 1024, 1024),
@@ -1587,7 +1591,7 @@ def poweroff_problem() -> str:
     commands = poweroff_commands()
     if not commands:
         return "not root, and there is no sudo" if os.geteuid() else "there is no systemctl, shutdown or poweroff"
-    if os.geteuid() != 0 and run_bounded([*commands[0][:2], "true"], 5.0, {}):
+    if os.geteuid() != 0 and run_bounded([*commands[0][:2], "true"], 3.0, {}):
         return "not root, and sudo asks for a password"
     return ""
 
@@ -1855,7 +1859,7 @@ class Journal:
             self.noted += 1
         self.touch()
 
-    def alarm(self, code: str, text: str, is_on: bool = True, sticky: bool = False) -> None:
+    def alarm(self, code: str, text: str, is_on: bool = True, sticky: bool = False, kind: str = "alarm") -> None:
         """Raise, update or clear the alarm of that code; a sticky one stays for a day, over restarts too."""
         with self._lock:
             present = self.alarms.get(code)
@@ -1865,7 +1869,7 @@ class Journal:
                     self.note("alarm-cleared", present["text"])
             elif present is None:
                 self.alarms[code] = {"code": code, "text": text, "since": self._now(), "sticky": sticky}
-                self.note("alarm", text)
+                self.note(kind, text)
             elif present["text"] != text:
                 present["text"] = text
                 self.view += 1
@@ -1895,10 +1899,13 @@ class Lease:
         self._held: Json | None = state.get("policy")
         self._keys: dict[str, Json] = dict(state.get("extend_keys", {}))
         self._grace: Json | None = state.get("grace")
+        self._tags_seen: Json | None = state.get("tags_seen")
 
     def saved(self) -> Json:
         """What the state file keeps."""
-        return {"policy": self._held, "extend_keys": self._keys, "grace": self._grace}
+        return {
+            "policy": self._held, "extend_keys": self._keys, "grace": self._grace, "tags_seen": self._tags_seen,
+        }  # fmt: skip
 
     @property
     def policy(self) -> Json:
@@ -1924,14 +1931,12 @@ class Lease:
 
     def adopt(self, given: Json) -> None:
         """Take the policy of a configuration. Deadlines count only with a higher revision; the hard one never moves."""
-        asked = dict(given)
-        for name in ("lease_deadline", "hard_deadline"):
-            asked[name] = None if given[name] is None else parse_time(given[name])
-        asked.update(asked_lease=asked["lease_deadline"], asked_hard=asked["hard_deadline"])
+        asked = as_terms(given, CONFIG)
         held, revision = self._held, asked["revision"]
         is_older = held is not None and revision < held["revision"]
         text = f"config.json has revision {revision}, older than the policy in force; it is ignored"
-        self._journal.alarm("config-old", text, is_on=is_older)
+        # Tags run ahead of the file whenever somebody extends from afar; that is as it should be.
+        self._journal.alarm("config-old", text, is_on=is_older and held is not None and held.get("source") != TAGS)
         if held is None:
             self._held = self._clamp(asked)
         elif revision == held["revision"]:
@@ -1939,9 +1944,41 @@ class Lease:
         elif not is_older:
             self._held = self._take_deadlines(asked, held)
 
+    def adopt_tags(self, given: Json) -> bool:
+        """Take the limits that the instance's tags carry; whether anything changed.
+
+        A higher revision is a new decision, as in the configuration. At the same revision only an edit of the tags
+        counts, and only what is stricter in it: an earlier deadline, a shorter time-out. A lower revision is old news.
+        """
+        asked, held = as_terms(given, TAGS), self.policy
+        is_edited = self._tags_seen is not None and given != self._tags_seen
+        is_news = given != self._tags_seen
+        self._tags_seen = given
+        if asked["revision"] > held["revision"]:
+            self._held = self._take_deadlines(asked, held)
+        elif asked["revision"] == held["revision"] and is_edited:
+            self._take_stricter(asked)
+        return is_news
+
+    def _take_stricter(self, asked: Json) -> None:
+        held = self.policy
+        names = ("lease_deadline", "hard_deadline", "idle_timeout_s", "parked_timeout_s")
+        wanted = {name: asked[name] for name in names if asked[name] is not None}
+        stricter = {name: value for name, value in wanted.items() if held[name] is None or value < held[name] - 1}
+        if "idle_timeout_s" in stricter:
+            stricter["idle_action"] = asked["idle_action"]
+        is_laxer = any(held[name] is not None and value > held[name] + 1 for name, value in wanted.items())
+        text = "the tags ask for more time but not with a higher gpudash:revision; what is in force stays"
+        self._journal.alarm("tags-revision", text, is_on=is_laxer)
+        if stricter:
+            self._held = self._clamp(dict(held, **stricter, source=TAGS))
+            shown = ", ".join(f"{name} {utc(v) if 'deadline' in name else v}" for name, v in stricter.items())
+            self._journal.note("tags", f"stricter limits of the tags were taken: {shown}")
+
     def _take_settings(self, asked: Json, held: Json) -> Json:
         """The same revision again: everything but the deadlines, which may have been extended since."""
-        is_edited = any(asked[name] != held.get(name) for name in ("asked_lease", "asked_hard"))
+        known = (("asked_lease", "lease_deadline"), ("asked_hard", "hard_deadline"))
+        is_edited = any(asked[name] not in (held.get(name), held[in_force]) for name, in_force in known)
         text = "config.json has another deadline but not a higher policy.revision; the deadline in force stays"
         self._journal.alarm("config-revision", text, is_on=is_edited)
         kept = ("lease_deadline", "hard_deadline", "asked_lease", "asked_hard")
@@ -1952,16 +1989,18 @@ class Lease:
         self._journal.alarm("config-revision", "", is_on=False)
         hard, wanted = held["hard_deadline"], asked["hard_deadline"]
         is_later = hard is not None and (wanted is None or wanted > hard)
-        text = f"config.json asks for a hard deadline of {utc(wanted)}; it never moves later and stays {utc(hard)}"
+        source = asked["source"]
+        text = f"{source} asks for a hard deadline of {utc(wanted)}; it never moves later and stays {utc(hard)}"
         self._journal.alarm("hard-deadline", text, is_on=is_later)
-        text = f"policy revision {asked['revision']} was taken: lease until {utc(asked['lease_deadline']) or 'no end'}"
-        self._journal.note("config", text)
+        until = utc(asked["lease_deadline"]) or "no end"
+        text = f"policy revision {asked['revision']} of {source} was taken: lease until {until}"
+        self._journal.note("config" if source == CONFIG else "tags", text)
         return self._clamp(dict(asked, hard_deadline=hard if is_later else wanted))
 
     def _clamp(self, policy: Json) -> Json:
         lease, hard = policy["lease_deadline"], policy["hard_deadline"]
         is_beyond = lease is not None and hard is not None and lease > hard
-        text = f"config.json asks for a lease beyond the hard deadline; it ends at {utc(hard)}"
+        text = f"{policy['source']} asks for a lease beyond the hard deadline; it ends at {utc(hard)}"
         self._journal.alarm("lease-clamped", text, is_on=is_beyond)
         return dict(policy, lease_deadline=hard if is_beyond else lease)
 
@@ -2009,6 +2048,17 @@ class Lease:
             "lease_action": policy["lease_action"], "parked_timeout_s": whole(policy["parked_timeout_s"]),
             "revision": policy["revision"],
         }  # fmt: skip
+
+
+CONFIG, TAGS = "config.json", "the instance's tags"
+
+
+def as_terms(given: Json, source: str) -> Json:
+    """The policy of a configuration or of tags as the lease keeps it: deadlines as epoch seconds, and who said so."""
+    terms = dict(given, source=source)
+    for name in ("lease_deadline", "hard_deadline"):
+        terms[name] = None if given[name] is None else parse_time(given[name])
+    return dict(terms, asked_lease=terms["lease_deadline"], asked_hard=terms["hard_deadline"])
 
 
 def wanted_deadline(body: Json) -> tuple[float | None, str | None]:
@@ -2430,6 +2480,11 @@ class Core:
         self.end_wanted, self.end_changed = threading.Event(), threading.Event()
         self.is_hooking = self._is_able = False
         self.metadata = Metadata()
+        self.has_tags: bool | None = None
+        self._silence = ""
+        self._spot: Json | None = None
+        self._rebalance: Json | None = None
+        self.spot_hooked: str | None = state.get("spot_hooked")
         self.ways = Ways(home, self.metadata)
         self.ways_found: Json = {rung: [] for rung in RUNGS}
         self._status, self._status_at, self._status_view = b"", 0.0, -1
@@ -2456,7 +2511,7 @@ class Core:
                 "schema": SCHEMA, "version": VERSION, "instance_key": instance_key(self.config), "config": self.config,
                 "saved_at": utc(self.clock.trusted()), "run_id": self._run_id, "clock": self.clock.saved(),
                 "ending": self.ending, "warned": self.warner.saved(), "alarms": list(self.journal.alarms.values()),
-                "events": list(self.journal.events),
+                "events": list(self.journal.events), "spot_hooked": self.spot_hooked,
             }  # fmt: skip
             document.update(self.lease.saved())
             document.update(self.activity.saved())
@@ -2467,6 +2522,7 @@ class Core:
 
         What of its `end` would work is found out first, without the lock: sudo and the metadata service are asked.
         """
+        self.metadata.url = config["metadata"]["url"]
         found = self.ways.look(config)
         with self.lock:
             if instance_key(config) != instance_key(self.config):
@@ -2577,7 +2633,8 @@ class Core:
         """Start the way to the end; the Ender thread walks it."""
         self.ending = {
             "action": action, "reason": reason, "since": self.clock.now(), "attempts": 0, "last_error": None,
-            "next_try_at": None, "hook_done": False, "tried": [],
+            "next_try_at": None, "hook_done": self._spot is not None and self.spot_hooked == self._spot["time"],
+            "tried": [],
         }  # fmt: skip
         self.journal.note("end", f"this host is being {PAST_TENSE[action]} because {WHAT_ENDS[reason]}")
         self.end_wanted.set()
@@ -2606,6 +2663,72 @@ class Core:
         self.journal.alarm("end-failing", "", is_on=False)
         self.journal.note("cancel", "the end was called off: its reason is gone")
         self.end_changed.set()
+
+    # -- what EC2 says --
+
+    def uses_metadata(self) -> bool:
+        """Whether there is a metadata service to ask: on EC2, unless the configuration says otherwise."""
+        use = self.config["metadata"]["use"]
+        return bool(use) if use is not None else self.config["provider"] == "aws"
+
+    def metadata_silent(self, text: str) -> None:
+        """The service does not answer for a while, or answers again (no text)."""
+        self._silence = text
+        self.journal.alarm("metadata", text, is_on=bool(text))
+
+    def take_tags(self, policy: Json | None, problem: str) -> None:
+        """Limits read from the instance's tags."""
+        self.journal.alarm("tags", problem, is_on=bool(problem))
+        if policy is None:
+            return
+        with self.lock:
+            if self.lease.adopt_tags(policy):
+                self._check_guard()
+                self.journal.touch()
+        self.wake()
+
+    def take_rebalance(self, notice: Json | None) -> None:
+        """EC2 says that this spot host is at a higher risk of being taken; it may, or may not, come to that."""
+        with self.lock:
+            self._rebalance = notice
+            text = "EC2 sees a higher risk that this spot host is taken back soon ({})".format(
+                (notice or {}).get("noticeTime")
+            )
+            is_new = notice is not None and "rebalance" not in self.journal.alarms
+            self.journal.alarm("rebalance", text, is_on=notice is not None, kind="spot")
+        if is_new:
+            say_on_terminals(text + ". Save your work often.", self.config)
+
+    def take_spot(self, notice: Json | None) -> None:
+        """EC2 will take this spot host back in a moment: warn who is logged in, and let the hook save what it can."""
+        with self.lock:
+            if notice == self._spot:
+                return
+            self._spot = notice
+            at = None if notice is None else parse_time(notice["time"])
+            text = "EC2 takes this spot host back: it will {} at {}. Save your work now.".format(
+                (notice or {}).get("action"), utc(at)
+            )
+            self.journal.alarm("spot-notice", "", is_on=False)
+            self.journal.alarm("spot-notice", text, is_on=notice is not None, kind="spot")
+            is_hook_due = notice is not None and self.ending is None and self.spot_hooked != notice["time"]
+            if notice is not None:
+                self.spot_hooked = notice["time"]
+        if notice is None or at is None:
+            return
+        say_on_terminals(text, self.config)
+        if is_hook_due:
+            speed = self.clock.speed or 1.0
+            left = (at - self.clock.now()) / speed - 5
+            limit = max(1.0, min(float(self.config["hook_timeout_s"]), left))
+            arguments = (self, notice["action"], "spot", limit)
+            threading.Thread(target=run_hook, args=arguments, name="spot-hook", daemon=True).start()
+
+    @property
+    def warning(self) -> str | None:
+        """What warning.txt says: EC2's notice before anything of ours."""
+        notice = self.journal.alarms.get("spot-notice")
+        return notice["text"] if notice else self.warner.text
 
     # -- requests --
 
@@ -2678,7 +2801,9 @@ class Core:
         with self.lock:
             now, policy, activity = self.clock.now(), self.lease.policy, self.activity
             plan = [(self.ending["since"], self.ending["reason"])] if self.ending else self.plan()
-            end_at, end_why = plan[0] if plan else (None, None)
+            if self._spot is not None:
+                plan.append((parse_time(self._spot["time"]), "spot"))
+            end_at, end_why = min(plan) if plan else (None, None)
             lease_end, machine, cpu_pct = self.lease.end(), activity.sensors.machine, activity.sensors.cpu_pct
             return {
                 "schema": SCHEMA, "version": VERSION, "build": self.build, "pid": os.getpid(), "now": utc(now),
@@ -2697,11 +2822,19 @@ class Core:
                 ],
                 "warnings": self.warner.said, "phase": self._phase(), "ending": self._report_ending(),
                 "enforcing": self._is_able and self.is_alive(), "end_method": self._end_method(),
-                "end": self._report_ways(),
+                "end": self._report_ways(), "metadata": self._report_metadata(),
                 "ends_at": utc(end_at), "ends_why": end_why, "load_1m": machine["load_1m"],
                 "cpu_pct": None if cpu_pct is None else round(cpu_pct, 1), "memory": machine["memory"],
                 "disk": machine["disk"], "events": list(self.journal.events),
             }  # fmt: skip
+
+    def _report_metadata(self) -> Json | None:
+        """The `metadata` of /status: what EC2 announced, and whether it can be heard."""
+        if not self.uses_metadata():
+            return None
+        return {
+            "problem": self._silence or None, "tags": self.has_tags, "spot": self._spot, "rebalance": self._rebalance,
+        }  # fmt: skip
 
     def _report_ending(self) -> Json | None:
         if self.ending is None:
@@ -2736,6 +2869,21 @@ def allow_only(body: Json, *names: str) -> None:
 # ---- the end: hook, end command, retry for ever ----------------------------------------------------------------------
 
 
+def end_environment(core: Core, action: str, reason: str) -> dict[str, str]:
+    """What hooks and end commands are told."""
+    return {"GPUDASH_ACTION": action, "GPUDASH_REASON": reason, "GPUDASH_HOME": core.home}
+
+
+def run_hook(core: Core, action: str, reason: str, limit: float) -> None:
+    """Run `pre-stop`, if there is one, for at most `limit` seconds."""
+    hook = os.path.join(core.home, "pre-stop")
+    error = ""
+    if os.access(hook, os.X_OK):
+        error = run_bounded([hook], limit, end_environment(core, action, reason))
+        core.journal.note("hook", "pre-stop " + (error or "done"))
+    core.journal.alarm("hook-failed", "the pre-stop hook failed: " + error, is_on=bool(error))
+
+
 class Ender(threading.Thread):
     """Walks an ending: the hook once, then end commands until the host is gone or the reason is."""
 
@@ -2759,22 +2907,12 @@ class Ender(threading.Thread):
             elif self._is_confirmed(ending):
                 self._attempt(ending)
 
-    def _environment(self, ending: Json) -> dict[str, str]:
-        return {
-            "GPUDASH_ACTION": ending["action"], "GPUDASH_REASON": ending["reason"], "GPUDASH_HOME": self._core.home,
-        }  # fmt: skip
-
     def _run_hook(self, ending: Json) -> None:
         core = self._core
-        hook = os.path.join(core.home, "pre-stop")
-        error = ""
-        if os.access(hook, os.X_OK):
-            core.is_hooking = True
-            core.journal.touch()
-            error = run_bounded([hook], core.config["hook_timeout_s"], self._environment(ending))
-            core.journal.note("hook", "pre-stop " + (error or "done"))
+        core.is_hooking = os.access(os.path.join(core.home, "pre-stop"), os.X_OK)
+        core.journal.touch()
+        run_hook(core, ending["action"], ending["reason"], core.config["hook_timeout_s"])
         with core.lock:
-            core.journal.alarm("hook-failed", "the pre-stop hook failed: " + error, is_on=bool(error))
             ending["hook_done"] = True
             core.is_hooking = False
             core.journal.touch()
@@ -2798,7 +2936,8 @@ class Ender(threading.Thread):
             error = "no way is configured to {}".format(ending["action"])
         else:
             rung, step = step_for(ending["attempts"], steps)
-            error = core.ways.take(rung, step, core.config, self._environment(ending), core.clock.trusted())
+            environment = end_environment(core, ending["action"], ending["reason"])
+            error = core.ways.take(rung, step, core.config, environment, core.clock.trusted())
             self._record(ending, rung, step["method"], error)
         pause = min(60.0, 2.0 ** min(ending["attempts"], 6)) if error else END_TIMEOUT_S
         with core.lock:
@@ -2821,6 +2960,122 @@ class Ender(threading.Thread):
             ending["tried"] = [*ending.get("tried", []), tried][-TRIED_KEPT:]
         text = "attempt {}: {} by {}: {}".format(ending["attempts"] + 1, rung, method, error or "accepted")
         core.journal.note("end", text)
+
+
+# ---- outside: what EC2 announces, what the instance's tags say --------------------------------------------------------
+
+POLICY_TAGS = {
+    "gpudash:lease-deadline": "lease_deadline", "gpudash:hard-deadline": "hard_deadline",
+    "gpudash:idle-timeout": "idle_timeout_s", "gpudash:idle-action": "idle_action",
+    "gpudash:lease-action": "lease_action", "gpudash:parked-timeout": "parked_timeout_s",
+    "gpudash:revision": "revision",
+}  # fmt: skip
+LENGTHS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+META, TAGS_PATH = "/latest/meta-data/", "/latest/meta-data/tags/instance"
+
+
+def parse_length(text: str) -> int:
+    """The seconds of 90s, 30m, 1h30m or 2d; ValueError for anything else."""
+    seconds, digits = 0, ""
+    for letter in text:
+        if letter.isdigit() and letter.isascii():
+            digits += letter
+        elif letter in LENGTHS and digits:
+            seconds, digits = seconds + int(digits) * LENGTHS[letter], ""
+        else:
+            raise ValueError(f"{text} is no length of time")
+    if digits or seconds == 0:
+        raise ValueError(f"{text} is no length of time")
+    return seconds
+
+
+def policy_of_tags(tags: dict[str, str]) -> Json | None:
+    """The limits that tags carry; None where they carry none. Problem names what cannot be read."""
+    given: Json = {field: tags[name] for name, field in POLICY_TAGS.items() if tags.get(name)}
+    if not given:
+        return None
+    try:
+        for name in ("idle_timeout_s", "parked_timeout_s"):
+            if name in given:
+                given[name] = parse_length(given[name])
+        given["revision"] = int(given.get("revision", "1"))
+    except ValueError as exc:
+        raise Problem(f"the tags of this instance cannot be read: {exc}; they are ignored") from None
+    errors: list[str] = []
+    policy = check_section(given, FIELDS["policy"], "", errors, [])
+    if errors:
+        raise Problem(f"the tags of this instance cannot be read: {errors[0]}; they are ignored")
+    return policy
+
+
+class Outside(threading.Thread):
+    """Asks EC2's metadata service for notices and tags, and now and then which ways to the end would work.
+
+    A service that hangs, or is not there, holds up this thread and nothing else.
+    """
+
+    def __init__(self, core: Core) -> None:
+        super().__init__(name="outside", daemon=True)
+        self._core = core
+        self._silences = 0
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        """Look, wait, look again."""
+        rounds = 0
+        while not self._stopped.is_set():
+            try:
+                if self._core.uses_metadata():
+                    self._ask(with_tags=rounds % TAGS_EVERY == 0)
+                if rounds % WAYS_EVERY == WAYS_EVERY - 1:
+                    self._core.look_at_ways()
+            except Exception as exc:  # one broad catch for the whole thread: the next look may go better
+                self._core.journal.alarm("internal", f"an internal error: {exc!r}")
+            rounds += 1
+            self._stopped.wait(min(OUTSIDE_S, self._core.config["sample_interval_s"]))
+
+    def stop(self) -> None:
+        """Ask the thread to end."""
+        self._stopped.set()
+
+    def _ask(self, with_tags: bool) -> None:
+        core = self._core
+        try:
+            core.take_spot(self._notice("spot/instance-action", "action", "time"))
+            core.take_rebalance(self._notice("events/recommendations/rebalance", "noticeTime"))
+            if with_tags:
+                self._read_tags()
+            self._silences = 0
+        except Problem as exc:
+            self._silences += 1
+            if self._silences >= SILENCES:
+                core.metadata_silent(f"{exc}; spot notices and changed tags are not seen")
+            return
+        core.metadata_silent("")
+
+    def _notice(self, path: str, *fields: str) -> Json | None:
+        text = self._core.metadata.get(META + path)
+        if text is None:
+            return None
+        try:
+            document = json.loads(text)
+            notice = {name: document[name] for name in fields}
+            parse_time(notice[fields[-1]])
+        except (ValueError, KeyError, TypeError):
+            raise Problem(f"the metadata service says something strange at {path}: {text[:80]!r}") from None
+        return notice
+
+    def _read_tags(self) -> None:
+        core = self._core
+        listed = core.metadata.get(TAGS_PATH)
+        core.has_tags = listed is not None
+        names = [name for name in (listed or "").split() if name in POLICY_TAGS]
+        tags = {name: (core.metadata.get(f"{TAGS_PATH}/{name}") or "").strip() for name in names}
+        try:
+            policy, problem = policy_of_tags(tags), ""
+        except Problem as exc:
+            policy, problem = None, str(exc)
+        core.take_tags(policy, problem)
 
 
 # ---- scribe: the only thread that waits for the disk -----------------------------------------------------------------
@@ -2933,7 +3188,7 @@ class Scribe(threading.Thread):
             core.journal.alarm("config", f"{exc}; the policy in force stays")
 
     def _write_warning(self) -> None:
-        text = self._core.warner.text
+        text = self._core.warning
         if text != self._warning:
             try:
                 if text is None:
@@ -3550,7 +3805,8 @@ function spark(values){const n="http://www.w3.org/2000/svg",s=document.createEle
   s.append(l);return s}
 const SAYS={lease:"its lease ends",hard:"its hard deadline is reached",idle:"it is idle",
     parked:"GPU memory is held without work",
-  request:"it was asked to"}, DOES={stop:"stops",hibernate:"hibernates",terminate:"is terminated"};
+  request:"it was asked to",spot:"EC2 takes its capacity back"},
+  DOES={stop:"stops",hibernate:"hibernates",terminate:"is terminated"};
 function note(tone,title,text){return el("div","note "+tone,el("b","",title),el("span","",text))}
 function draw(s){
   const name=s.instance.name||s.instance.id;document.title=name+" \\u00b7 statusd";$("name").textContent=name;
@@ -3562,7 +3818,8 @@ function draw(s){
       ". It is tried again.":""))]:[]),
     ...s.warnings.slice(-1).map(w=>note("warn","Warning",w.text)),...s.alarms.map(a=>note("bad","Alarm",a.text)));
   const left=s.ends_at?Math.max(0,Math.round((Date.parse(s.ends_at)-Date.parse(s.now))/1000)):null;
-  const act=s.ends_why==="lease"||s.ends_why==="hard"?s.policy.lease_action:s.policy.idle_action;
+  const act=s.ends_why==="spot"?s.metadata.spot.action:
+    s.ends_why==="lease"||s.ends_why==="hard"?s.policy.lease_action:s.policy.idle_action;
   $("left").textContent=s.ending?"Ending now":left===null?"No end in sight":"Ends in "+spoken(left);
   $("left").className=s.ending||(left!==null&&left<300)||left===null?"bad":left<900?"warn":"";
   $("why").textContent=s.ending||left===null?"":"It "+DOES[act]+" "+clock(s.ends_at)+" because "+SAYS[s.ends_why]+".";
@@ -3727,7 +3984,7 @@ class Daemon:
         self.core = open_core(home, own_build())
         self.core.token = ensure_token(os.path.join(home, "token"))
         self.web = Web(self.core)
-        self._scribe = Scribe(self.core)
+        self._scribe, self._outside = Scribe(self.core), Outside(self.core)
         self._wake_out, self._wake_in = os.pipe()
         for end in (self._wake_out, self._wake_in):
             os.set_blocking(end, False)
@@ -3748,6 +4005,7 @@ class Daemon:
         core.activity.start()
         self._scribe.start()
         Ender(core).start()
+        self._outside.start()
         core.tick()
         self.web.start()
         self._scribe.write_run_file(json.dumps(run).encode())
@@ -3760,6 +4018,7 @@ class Daemon:
                 os.read(self._wake_out, 4096)
         core.journal.note("stop", "statusd was asked to stop")
         core.activity.stop()
+        self._outside.stop()
         self._scribe.stop()
         remove(os.path.join(self.home, "run.json"))
 

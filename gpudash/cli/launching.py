@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -17,32 +14,20 @@ from gpudash.cli.acting import forbidden
 from gpudash.cli.hostfilter import host_options
 from gpudash.cli.listing import POLL_S
 from gpudash.cli.offers import by_price, check_account
-from gpudash.cli.output import Output, can_ask
+from gpudash.cli.output import Output, can_ask, one_line
 from gpudash.cli.verb import DURATION, USD, Run, Verb, pass_run
+from gpudash.cli.wanted import Wanted, from_stdin, read_options
 from gpudash.clock import iso
 from gpudash.errors import ExitCode, NoCapacity, Refused, Unreachable, UsageError
+from gpudash.fleet.launch import order_of, refusals_of
 from gpudash.model.capability import Verb as Change
 from gpudash.model.money import Amount, cost
 from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
+from gpudash.model.operation import Operation, Stage
 from gpudash.model.policy import EndAction
 
 if TYPE_CHECKING:
     from gpudash.fleet.session import Session
-
-MUCH_JSON = 1_000_000
-"""Characters of stdin that are read; an offer has a few hundred."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What to launch, from flags and from an offer on stdin; flags win."""
-
-    instance_type: str
-    account: str | None
-    region: str | None
-    spot: bool
-    offer_id: str | None = None
-    """Exactly that offer, else the cheapest that fits."""
 
 
 @click.command(cls=Verb)
@@ -54,9 +39,11 @@ class Wanted:
 @click.option("--lease", type=DURATION, help="Time it may live.  [default: the settings' lease]")
 @click.option("--idle", type=DURATION, help="Idle time until the idle action.")
 @click.option("--idle-action", type=click.Choice([action.value for action in EndAction]), help="What idle leads to.")
+@click.option(
+    "-o", "--option", "pairs", multiple=True, metavar="NAME=VALUE", help="What only that cloud knows; see its page."
+)
 @click.option("--recipe", metavar="R", help="What to set up on it.")
 @click.option("--max-price", type=USD, metavar="USD", help="Refuse above that much an hour.")
-@click.option("--option", "-o", "options", multiple=True, metavar="KEY=VALUE", help="What only that cloud knows.")
 @host_options
 @click.option("--no-wait", is_flag=True, help="Answer as soon as the cloud has said yes; exit code 6, not proved.")
 @click.option("--timeout", type=DURATION, default="15m", show_default=True, help="How long to wait for the proof.")
@@ -74,9 +61,9 @@ def launch(
     lease: timedelta | None,
     idle: timedelta | None,
     idle_action: str | None,
+    pairs: tuple[str, ...],
     recipe: str | None,
     max_price: Decimal | None,
-    options: tuple[str, ...],
     no_wait: bool,
     timeout: timedelta,
     dry_run: bool,
@@ -85,16 +72,17 @@ def launch(
 ) -> int:
     """Launch an instance and wait until its guard is armed.
 
-    Without --type one JSON offer is read from stdin, in the form that `offers --json` or truffle prints.
+    Without --type one JSON offer is read from stdin, in the form that `offers --json` or truffle prints. Where a cloud
+    has none free, the next region is tried that costs no more, unless --region or an option names a place.
     """
     if recipe is not None:
         raise UsageError(f"There is no recipe {recipe!r}.", hint="Leave out --recipe; no recipe is known here.")
-    chosen = read_options(options)
-    wanted = Wanted(type_, account, region, spot) if type_ else _from_stdin(account, region, spot)
+    wanted = Wanted(type_, account, region, spot) if type_ else from_stdin(account, region, spot)
+    options = {**wanted.options, **read_options(pairs)}
     check_account(run.config, wanted.account)
     run.out.subject = f"{wanted.account}:" if wanted.account else None
     with run.session([wanted.account] if wanted.account else None) as session:
-        offer = pick(session, wanted, **host)
+        offer, *others = pick(session, wanted, **host)
         run.out.subject = f"{offer.account}:"
         if not dry_run:
             allow(run, session, offer.account)
@@ -105,9 +93,11 @@ def launch(
             idle_timeout=idle,
             idle_action=EndAction(idle_action) if idle_action else None,
             max_price=_lower(max_price, run.config.defaults.max_price_usd_per_hour),
-            options=chosen,
+            options=options,
+            others=others,
         )
         check_cap(order)
+        check_told(order, wanted, asked=yes)
         plan = Plan(order, offer, session)
         if dry_run:
             return _show(run.out, plan)
@@ -116,7 +106,17 @@ def launch(
         if not yes:
             confirm(run.out, order)
         operation = session.actions.launch(order)
+        tell_refusals(run.out, operation)
         return carry.through(run, session, operation, timeout_s=0.0 if no_wait else timeout.total_seconds())
+
+
+def tell_refusals(out: Output, operation: Operation) -> None:
+    """Which offers had none before one was taken, or all refused."""
+    for refusal in refusals_of(operation) if operation.stage is not Stage.FAILED else []:
+        out.talk(f"✗ {one_line(refusal)}")
+    if refusals_of(operation) and operation.stage is not Stage.FAILED:
+        order = order_of(operation)
+        out.talk(f"● none free there; {order.instance_type} in {order.region} instead")
 
 
 def allow(run: Run, session: Session, account: str) -> None:
@@ -153,6 +153,22 @@ def check_cap(order: LaunchOrder) -> None:
         )
 
 
+def check_told(order: LaunchOrder, wanted: Wanted, *, asked: bool) -> None:
+    """Nobody is asked, and the offer on stdin was cheaper: only a cap says how much more is fine.
+
+    Raises:
+        Refused: it costs more than the offer said.
+    """
+    price = order.offer.total if order.offer else None
+    if not asked or wanted.price is None or order.max_price is not None or price is None:
+        return
+    if price.usd_per_hour > wanted.price:
+        raise Refused(
+            f"{order.instance_type} costs ${words.price(price)}/h now; the offer said ${wanted.price}/h.",
+            hint="Say with --max-price what it may cost.",
+        )
+
+
 def confirm(out: Output, order: LaunchOrder) -> None:
     """Ask a person whether to spend the money.
 
@@ -165,23 +181,8 @@ def confirm(out: Output, order: LaunchOrder) -> None:
         raise Refused(f"The launch of {order.name} was not confirmed; nothing was asked for.")
 
 
-def read_options(given: Iterable[str]) -> dict[str, str]:
-    """``KEY=VALUE`` words as a mapping; the adapter of the cloud knows which it takes.
-
-    Raises:
-        UsageError: one without a key or ``=``.
-    """
-    options = {}
-    for word in given:
-        key, mark, value = word.partition("=")
-        if not key or not mark:
-            raise UsageError(f"--option {word!r} is not KEY=VALUE.", hint="Write it like --option disk_gb=100.")
-        options[key] = value
-    return options
-
-
-def pick(session: Session, wanted: Wanted, **host: Any) -> Offer:
-    """The cheapest offer of that type that can be had, on a host that fits `host` (see `hostfilter`).
+def pick(session: Session, wanted: Wanted, **host: Any) -> list[Offer]:
+    """The offers of that type that can be had, cheapest first, on hosts that fit `host` (see `hostfilter`).
 
     Raises:
         UsageError: no account offers such a type, or several do.
@@ -207,7 +208,7 @@ def pick(session: Session, wanted: Wanted, **host: Any) -> Offer:
     free = [item for item in fitting if item.available is not False]
     if not free:
         raise NoCapacity(f"No {wanted.instance_type} {kind} is free{place}.", hint="`gpudash offers` shows what is.")
-    return free[0]
+    return free
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +249,14 @@ class Plan:
             f"price   ${words.price(offer.total)}/h{source}; {whole}{_traffic(offer)}",
             f"lease   {words.when(policy.lease_deadline, now) if policy.lease_deadline else 'none'}{hard}",
             f"idle    {idle}",
+            *([f"else    {', '.join(places)}, if none is free there"] if (places := self.places) else []),
+            *(f"option  {name}={value}" for name, value in order.options.items() if name != "owner"),
         ]
+
+    @property
+    def places(self) -> list[str]:
+        """Where else it may come up."""
+        return [f"{other.region} at ${words.price(other.total)}/h" for other in self.order.alternatives]
 
     def json(self) -> dict[str, Any]:
         """For scripts."""
@@ -258,6 +266,8 @@ class Plan:
             "name": order.name,
             "region": order.region,
             "offer": jsonview.offer(self.offer),
+            "alternatives": [jsonview.offer(other) for other in order.alternatives],
+            "options": {name: value for name, value in order.options.items() if name != "owner"},
             "lease_s": jsonview.seconds(_rounded(lease)) if lease else None,
             "lease_deadline": iso(policy.lease_deadline),
             "hard_deadline": iso(policy.hard_deadline),
@@ -296,51 +306,3 @@ def _show(out: Output, plan: Plan) -> int:
             out.line(line)
         out.talk("Dry run: nothing was asked for.")
     return int(ExitCode.OK)
-
-
-def _from_stdin(account: str | None, region: str | None, spot: bool) -> Wanted:
-    missing = UsageError("launch needs --type, or one JSON offer on stdin.", hint="`gpudash offers` lists types.")
-    if sys.stdin.isatty():
-        raise missing
-    text = sys.stdin.read(MUCH_JSON)
-    if not text.strip():
-        raise missing
-    found = read_offer(text)
-    return replace(found, account=account or found.account, region=region or found.region, spot=spot or found.spot)
-
-
-def read_offer(text: str) -> Wanted:
-    """One offer out of JSON: an object, a list of one, or the document of `offers --json` with one.
-
-    truffle's own form has no account; it names EC2 types, and a spot price where it looked for spot.
-
-    Raises:
-        UsageError: not JSON, not an offer, or several.
-    """
-    try:
-        body = json.loads(text)
-    except ValueError as exc:
-        raise UsageError(f"stdin holds no JSON offer: {exc}.") from None
-    if isinstance(body, dict) and isinstance(body.get("offers"), list):
-        body = body["offers"]
-    if isinstance(body, list):
-        if len(body) != 1:
-            raise UsageError(f"stdin holds {len(body)} offers.", hint="Pick one, for example with `jq '.[0]'`.")
-        body = body[0]
-    kind = body.get("instance_type") if isinstance(body, dict) else None
-    if not isinstance(kind, str) or not kind:
-        raise UsageError("The JSON on stdin is no offer: it has no instance_type.")
-    return Wanted(
-        kind,
-        _text(body, "account"),
-        _text(body, "region"),
-        bool(body.get("spot") or body.get("spot_price")),
-        _text(body, "offer_id"),
-    )
-
-
-def _text(body: dict[str, Any], field: str) -> str | None:
-    value = body.get(field)
-    if value is not None and not isinstance(value, str):
-        raise UsageError(f"The JSON offer's {field} is not a text.")
-    return value or None

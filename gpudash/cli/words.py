@@ -72,6 +72,8 @@ def when(moment: datetime, now: datetime) -> str:
 
 def gpus(count: int | None, name: str | None, vram_gb: int | None) -> str:
     """``8×H100 80G``; ``?`` for what nobody told."""
+    if count == 0:
+        return "no GPU"
     if name is None:
         return UNKNOWN
     text = f"{UNKNOWN if count is None else count}×{name}"

@@ -12,7 +12,7 @@ says where its key is kept, and `credential` fetches it when a provider is made.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from gpudash.config.settings import (
     Config,
     Defaults,
     SettingRow,
+    as_written,
     readme_table,
     settings_table,
 )
@@ -40,12 +41,16 @@ __all__ = [
     "Config",
     "Defaults",
     "SettingRow",
+    "all_credentials",
+    "as_written",
     "check_theme",
     "credential",
     "found_credentials",
     "load",
     "readme_table",
+    "save_account",
     "save_setting",
+    "save_settings",
     "settings_table",
 ]
 
@@ -70,6 +75,31 @@ def found_credentials(adapters: Collection[str] = ()) -> list[FoundCredential]:
     from gpudash.config.credentials import find
 
     return find(adapters)
+
+
+def all_credentials(adapters: Collection[str] = ()) -> list[FoundCredential]:
+    """As `found_credentials`, and not only the first of each cloud: every key, with an account name of its own."""
+    from gpudash.config.credentials import find_all
+
+    return find_all(adapters)
+
+
+def save_settings(path: Path, changes: Mapping[str, str | bool | int | float | list[str] | None]) -> None:
+    """Set several fields at once, or none of them; see `save_setting`."""
+    from gpudash.config.writing import write_all
+
+    write_all(path, {tuple(name.split(".")): value for name, value in changes.items()})
+
+
+def save_account(path: Path, account: Account) -> None:
+    """Write an account that the file does not have yet as a section of its own.
+
+    Raises:
+        ConfigError: the file as it would become is wrong, or it cannot be read or written.
+    """
+    from gpudash.config.writing import write_all
+
+    write_all(path, {("accounts", account.name, name): value for name, value in as_written(account).items()})
 
 
 def save_setting(path: Path, name: str, value: str | bool | int | float | list[str] | None) -> None:

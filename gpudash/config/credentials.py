@@ -7,13 +7,13 @@ tools and the widely used third-party ones read is looked at, in their order.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
-import tomllib
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from gpudash.config.keyfiles import holds_key, key_in
 from gpudash.config.settings import Account
 from gpudash.errors import AuthRefused
 
@@ -34,6 +34,10 @@ _VARIABLES = {
 
 _INSIDE = {"runpod": "RUNPOD_POD_ID", "vast": "CONTAINER_ID"}
 """Set inside a machine of that cloud, where the usual places hold a key for that one machine only."""
+
+
+_SHARED = ("config.yml",)
+"""Files that hold keys of several clouds, or of none: they count only where this cloud's key is in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,26 @@ def find(adapters: Collection[str]) -> list[FoundCredential]:
     return found
 
 
+def find_all(adapters: Collection[str]) -> list[FoundCredential]:
+    """Every credential in vendors' usual places, each with an account name of its own; the same key counts once."""
+    found: list[FoundCredential] = []
+    for provider in ("aws", *_VARIABLES):
+        keys: set[str] = set()
+        for place in _usual_places(provider):
+            problem = _problem(place.account)
+            if problem is None and provider != "aws":
+                key = resolve(place.account)
+                if key in keys:
+                    continue
+                keys.add(key)
+            number = sum(1 for item in found if item.provider == provider)
+            suffix = _plain(place.account.profile) if place.account.profile else str(number + 1)
+            account = replace(place.account, name=provider if number == 0 else f"{provider}-{suffix}")
+            usable = provider in adapters and problem is None
+            found.append(FoundCredential(provider, place.where, usable, account, problem))
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     where: str
@@ -100,22 +124,24 @@ def _usual_places(provider: str) -> Iterator[_Place]:
         if os.environ.get(name):
             yield _Place(f"${name}", Account(provider, provider, api_key_env=name))
     for path in _files(provider):
-        if path.is_file():
+        if path.is_file() and (path.name not in _SHARED or holds_key(path, provider)):
             yield _Place(_short(path), Account(provider, provider, api_key_file=path))
 
 
 def _files(provider: str) -> tuple[Path, ...]:
     home = Path.home()
+    dstack = home / ".dstack" / "server" / "config.yml"
     if provider == "lambda":
-        return (home / ".lambda_cloud" / "lambda_keys",)
+        return (home / ".lambda_cloud" / "lambda_keys", dstack)
     if provider == "runpod":
-        return (home / ".runpod" / "config.toml",)
+        return (home / ".runpod" / "config.toml", home / ".runpod.yaml", dstack)
     if provider == "vast":
         settings = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
         places = (
             settings / "vastai" / "vast_api_key",
             home / ".config" / "vastai" / "vast_api_key",
             home / ".vast_api_key",
+            dstack,
         )
         return tuple(dict.fromkeys(places))
     return ()
@@ -176,27 +202,14 @@ def _from_file(account: Account, path: Path) -> str:
     try:
         if path.stat().st_mode & 0o077:
             raise _refused(account, f"others can read {path}", f"Try: chmod 600 {path}")
-        text = path.read_text(encoding="utf-8").strip()
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
         why = exc.strerror if isinstance(exc, OSError) else "it is not text"
         raise _refused(account, f"{path} cannot be read: {why}", "Put the key there, alone on one line.") from exc
-    key = text if text and not any(letter.isspace() or letter == "=" for letter in text) else _named_key(text)
+    key = key_in(text, path, account.provider)
     if not key:
         raise _refused(account, f"{path} holds no key", "Put the key there, alone on one line.")
     return key
-
-
-def _named_key(text: str) -> str | None:
-    """The key in a vendor's own settings file: RunPod's two TOML layouts, or lines of ``name = value``."""
-    names = ("api_key", "apikey", "apiKey")
-    try:
-        body: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
-        pairs = (line.partition("=") for line in text.splitlines())
-        body = {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
-    tables = [body.get("default"), body, *body.values()]
-    found = (table[name] for table in tables if isinstance(table, dict) for name in names if name in table)
-    return next((key for key in found if isinstance(key, str) and key), None)
 
 
 def _from_command(account: Account, command: tuple[str, ...]) -> str:
@@ -235,6 +248,11 @@ def _from_keyring(account: Account, place: str) -> str:
 
 def _refused(account: Account, why: str, hint: str) -> AuthRefused:
     return AuthRefused(f"Account {account.name} ({account.provider}): {why}.", hint=hint)
+
+
+def _plain(name: str) -> str:
+    """A profile's name as part of an account's."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", name)
 
 
 def _short(path: Path) -> str:

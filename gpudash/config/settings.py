@@ -127,6 +127,28 @@ class Config:
         return clouds or (self.accounts[SANDBOX],)
 
 
+def as_written(account: Account) -> dict[str, str | bool | int | float | list[str] | None]:
+    """The settings of an account that differ from what holds without them, as the file has them.
+
+    Raises:
+        NotImplementedError: a value of a sort that gpudash never writes.
+    """
+    written: dict[str, str | bool | int | float | list[str] | None] = {}
+    for name, item in settings_of(Account).items():
+        value = getattr(account, name)
+        if value is None or value == item.default:
+            continue
+        if isinstance(value, Path):
+            home = Path.home()
+            value = f"~/{value.relative_to(home)}" if value.is_relative_to(home) else str(value)
+        elif isinstance(value, tuple):
+            value = list(value)
+        elif not isinstance(value, str | bool):
+            raise NotImplementedError(f"{name} of an account is not written by gpudash")
+        written[name] = value
+    return written
+
+
 class SettingRow(NamedTuple):
     """One line of the table of settings in README."""
 
@@ -173,7 +195,7 @@ def _docstrings(cls: type) -> dict[str, str]:
 
     body = cast(ast.ClassDef, ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]).body
     return {
-        cast(ast.Name, above.target).id: str(below.value.value)
+        cast(ast.Name, above.target).id: " ".join(str(below.value.value).split())
         for above, below in pairwise(body)
         if isinstance(above, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
     }

@@ -1,16 +1,19 @@
-"""Changing one setting in the file, and leaving what a person wrote there as it is."""
+"""Changing settings in the file, and leaving what a person wrote there as it is."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gpudash.config.reading import check, parse, text_of
 from gpudash.errors import ConfigError
 
+Value = str | bool | int | float | list[str] | None
 
-def write(path: Path, name: str, value: str | bool | int | float | list[str] | None) -> None:
+
+def write(path: Path, name: str, value: Value) -> None:
     """Set one field (``defaults.theme``) and leave everything else, comments too, as it is. None removes it.
 
     The file is checked as a whole before it is replaced; a new one is readable by its owner alone.
@@ -18,22 +21,27 @@ def write(path: Path, name: str, value: str | bool | int | float | list[str] | N
     Raises:
         ConfigError: the file as it would become is wrong, or it cannot be read or written.
     """
+    write_all(path, {tuple(name.split(".")): value})
+
+
+def write_all(path: Path, changes: Mapping[tuple[str, ...], Value]) -> None:
+    """The same for several fields at once, each by the names of its tables and its own (which may hold a dot)."""
     import tomlkit
 
     path = path.resolve()
     text = text_of(path) or ""
     parse(path, text)
     document = tomlkit.parse(text)
-    *tables, last = name.split(".")
-    table: Any = document
-    for step in tables:
-        if step not in table:
-            table.add(step, tomlkit.table(is_super_table=step != tables[-1]))
-        table = table[step]
-    if value is None:
-        table.pop(last, None)
-    else:
-        table[last] = value
+    for (*tables, last), value in changes.items():
+        table: Any = document
+        for step in tables:
+            if step not in table:
+                table.add(step, tomlkit.table(is_super_table=step != tables[-1]))
+            table = table[step]
+        if value is None:
+            table.pop(last, None)
+        else:
+            table[last] = value
     text = tomlkit.dumps(document)
     check(path, parse(path, text))
     _replace(path, text)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gpudash.clock import Clock
 from gpudash.errors import UsageError
 from gpudash.model.capability import Capabilities
+from gpudash.model.offer import LaunchOrder
 from gpudash.providers import registry
 from gpudash.providers.base import Provider
 
@@ -53,6 +54,10 @@ class Accounts(Mapping[str, Provider]):
         """What that account's cloud can do; needs no credentials."""
         made = self._made.get(name)
         return made.capabilities if made else registry.capabilities(self._config.accounts[name].provider)
+
+    def check(self, order: LaunchOrder) -> None:
+        """Refuse what that account's cloud would refuse, as far as it can be told without asking; see `registry.check`."""
+        registry.check(self.capabilities(order.account).provider, order)
 
     def read_only(self, name: str) -> bool:
         """The settings forbid any change in that account."""

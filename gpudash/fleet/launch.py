@@ -1,8 +1,9 @@
 """Launches: from an offer to an armed guard, or to the proof that nothing was launched. Never sent twice.
 
     intended ──(price, then sent_at on disk)──> sent ──> accepted ──> booting ──> ssh ──> statusd ──> armed = proved
-                                                 └─ no answer: ambiguous ── found by token ──┘
-                                                                └── absent from two good listings: failed
+      ^                                          ├─ no answer: ambiguous ── found by token ──┘
+      │                                          │              └── absent from two good listings: failed
+      └── the next offer, with a new token ──────┴─ a definite no for lack of capacity
 
 A launch that was killed before `sent_at` was on disk never left; one killed later is looked for by its token.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import getpass
 import secrets
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -27,12 +29,13 @@ from gpudash.errors import (
     Refused,
 )
 from gpudash.fleet import permissions, steps
-from gpudash.fleet.desk import SENT_AT, Desk, count, with_params
+from gpudash.fleet.desk import SENT_AT, Desk, count, title, with_params
 from gpudash.fleet.guarding import arm, config_of
 from gpudash.fleet.limits import default_policy
 from gpudash.fleet.outcome import ERROR
 from gpudash.fleet.pace import backoff_s
 from gpudash.fleet.record import Record, is_reachable
+from gpudash.fleet.standins import stand_ins
 from gpudash.ledger import codec
 from gpudash.model.capability import Verb
 from gpudash.model.instance import InstanceKey
@@ -50,6 +53,8 @@ LINK_PATIENCE_S = 8.0
 AGAIN_FIRST_S, AGAIN_MOST_S = 1.0, 30.0
 """Waits between attempts to reach a new instance or to arm its guard."""
 WAIT_FOR_PERSON_S = 15.0
+REFUSALS = "refusals"
+"""Parameter of a launch: what was said of the offers that had none."""
 
 
 def plan(
@@ -65,16 +70,18 @@ def plan(
     health_path: str | None = None,
     recipe: str | None = None,
     options: dict[str, str] | None = None,
+    others: Iterable[Offer] = (),
 ) -> LaunchOrder:
-    """A complete order: what was asked for, else the defaults.
+    """A complete order: what was asked for, else the defaults. `others`: offers that may stand in where none is free.
 
     Raises:
-        UsageError: a lease longer than the longest one allowed.
+        UsageError: a lease longer than the longest one allowed, or an option that the cloud has not.
+        Unsupported: the cloud or the type cannot do what was asked for.
     """
     token = secrets.token_hex(8)
     defaults = desk.config.defaults
     limits = default_policy(desk, offer.account, lease=lease, idle_timeout=idle_timeout, idle_action=idle_action)
-    return LaunchOrder(
+    order = LaunchOrder(
         token=token,
         account=offer.account,
         region=offer.region,
@@ -88,7 +95,10 @@ def plan(
         health_path=health_path or defaults.health_path,
         recipe=recipe,
         options={"owner": _owner()} | offer.options | (options or {}),
+        alternatives=stand_ins(desk, offer, others, max_price, options or {}),
     )
+    desk.accounts.check(order)
+    return order
 
 
 def intend(desk: Desk, order: LaunchOrder) -> Operation:
@@ -117,6 +127,12 @@ def order_of(operation: Operation) -> LaunchOrder:
     return codec.unpack(LaunchOrder, operation.params[ORDER])
 
 
+def refusals_of(operation: Operation) -> list[str]:
+    """What was said of the offers that had none free, in order."""
+    told = operation.params.get(REFUSALS)
+    return [str(text) for text in told] if isinstance(told, list) else []
+
+
 def advance(desk: Desk, operation: Operation) -> Operation:
     """The next thing a launch waits for."""
     if operation.stage is Stage.INTENDED:
@@ -138,11 +154,14 @@ def _send(desk: Desk, operation: Operation) -> Operation:
     try:
         price = _check_price(desk, order)
     except GpudashError as exc:
-        return _fail(desk, operation, str(exc), type(exc).__name__)
+        return _next_or_fail(desk, operation, order, exc)
     told = f"{price.usd_per_hour:f} $/h" if price is not None else "not known"
     progress = steps.done(operation.steps, "price", told, desk.clock.now())
     operation = desk.save(
-        operation, steps=progress, attempts=1, params=with_params(operation, **{SENT_AT: desk.clock.now()})
+        operation,
+        steps=progress,
+        attempts=operation.attempts + 1,
+        params=with_params(operation, **{SENT_AT: desk.clock.now()}),
     )
     began = desk.clock.monotonic()
     try:
@@ -150,7 +169,7 @@ def _send(desk: Desk, operation: Operation) -> Operation:
     except Ambiguous as exc:
         return desk.save(operation, stage=Stage.AMBIGUOUS, detail=str(exc))
     except (ProviderError, Refused) as exc:
-        return _fail(desk, operation, str(exc), type(exc).__name__)
+        return _next_or_fail(desk, operation, order, exc)
     except Exception as exc:  # whatever an SDK lets slip, the request may have gone out
         return desk.save(operation, stage=Stage.AMBIGUOUS, detail=f"no clear answer: {exc!r}")
     progress = steps.done(operation.steps, "asked", f"{desk.clock.monotonic() - began:.1f} s", desk.clock.now())
@@ -158,6 +177,41 @@ def _send(desk: Desk, operation: Operation) -> Operation:
     operation = desk.save(operation, reopen=True, **changes)
     _take_charge(desk, key, order)
     return operation
+
+
+def _next_or_fail(desk: Desk, operation: Operation, order: LaunchOrder, error: GpudashError) -> Operation:
+    """After a definite no: the next offer where there was no capacity, else the end of it.
+
+    The next one is an intent of its own under a new token, on disk before anything is sent again.
+    """
+    refusals = [*refusals_of(operation), str(error)]
+    no_capacity = isinstance(error, NoCapacity) or (isinstance(error, Refused) and len(refusals) > 1)
+    if not no_capacity or not order.alternatives:
+        return _fail(desk, operation, " ".join(refusals), type(error).__name__)
+    offer, *rest = order.alternatives
+    following = replace(
+        order,
+        token=secrets.token_hex(8),
+        region=offer.region,
+        instance_type=offer.instance_type,
+        offer=offer,
+        options=_without(order.options, order.offer.options if order.offer else {}) | offer.options,
+        alternatives=tuple(rest),
+    )
+    told = f"{order.instance_type} in {order.region}: none free; trying {offer.instance_type} in {offer.region}"
+    desk.say("launch", f"{title(operation)}: {told}", operation)
+    return desk.save(
+        operation,
+        region=desk.accounts.capabilities(order.account).lane_of(offer.region),
+        token=following.token,
+        steps=steps.at(operation.steps, "price", told),
+        detail=told,
+        params=with_params(operation, **{ORDER: codec.pack(following), REFUSALS: refusals, SENT_AT: None}),
+    )
+
+
+def _without(options: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in options.items() if others.get(name) != value}
 
 
 def _check_price(desk: Desk, order: LaunchOrder) -> Price | None:

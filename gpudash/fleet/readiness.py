@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gpudash.errors import HostError, LinkDown, NoService, Refused
+from gpudash.fleet.daemons import client
 from gpudash.fleet.record import Record, is_reachable
 from gpudash.fleet.tunnels import listed, open_one
 from gpudash.model.instance import InstanceKey, InstanceState
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 TRY_S = 5.0
 """How long one request may take."""
 BETWEEN_S = 0.3
+HAND_OVER_S = 300.0
+"""How long the host is held awake for whoever asked, within its lease."""
 POLL_S = 10.0
 _ALIVE = frozenset({TunnelState.UP, TunnelState.NO_SERVICE})
 _OFF = frozenset({InstanceState.STOPPED, InstanceState.HIBERNATED})
@@ -101,9 +104,11 @@ def _ready(session: Session, key: InstanceKey, remote: int, path: str, deadline:
     said = ""
     while True:
         if (own := record.instance.service_url) is not None and _answers_direct(own, path):
+            _hold_awake(session, record)
             return own.rstrip("/")
         problem = _problem_over_link(session, record, remote, path)
         if problem is None:
+            _hold_awake(session, record)
             return f"http://127.0.0.1:{_tunnel(session, record, remote).local}"
         if problem != said:
             tell(problem)
@@ -168,6 +173,15 @@ def _problem_of(connection: http.client.HTTPConnection, path: str) -> str | None
     except (OSError, EOFError, http.client.HTTPException) as exc:
         return f"no answer from the service: {exc or type(exc).__name__}"
     return None if status == 200 else f"the service answers {status}"
+
+
+def _hold_awake(session: Session, record: Record) -> None:
+    """Start the idle clock anew before the service is handed over, so that it cannot go down before its first request.
+
+    A host without a daemon has no idle clock, and one whose daemon does not answer is no less ready.
+    """
+    with contextlib.suppress(HostError, Refused):
+        client(session.desk, record, TRY_S).activity(HAND_OVER_S)
 
 
 def _tunnel(session: Session, record: Record, remote: int) -> Tunnel:

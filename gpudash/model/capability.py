@@ -16,11 +16,50 @@ class Verb(StrEnum):
     START = "start"
     STOP = "stop"
     HIBERNATE = "hibernate"
+    RESTART = "restart"
     TERMINATE = "terminate"
     EXTEND = "extend"
     KEEPALIVE = "keepalive"
     PUSH = "push"
     ADOPT = "adopt"
+    SCALE = "scale"
+    """Worker bounds or idle timeout of a serverless endpoint."""
+    PURGE = "purge"
+    """Take back all jobs that wait in an endpoint's queue."""
+    SUBMIT = "submit"
+    """Queue one job."""
+    CANCEL = "cancel"
+    """Take one job back."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchOption:
+    """Something that a launch at one cloud can be told, by that cloud's own name (`LaunchOrder.options`)."""
+
+    name: str
+    """With a dot at its end where any name may follow: ``tag.``."""
+    text: str
+    """What it means, and what holds without it."""
+    choices: tuple[str, ...] = ()
+    """Values worth offering."""
+    is_open: bool = False
+    """Other values than `choices` are fine."""
+    local_prefix: str | None = None
+    """Values that begin so mean something in one region only, so that no other can stand in; "" for every value."""
+
+    def names(self, option: str) -> bool:
+        """Whether it is the one that `option` sets."""
+        return option == self.name or (self.name.endswith(".") and option.startswith(self.name) and option != self.name)
+
+    def is_local(self, value: str) -> bool:
+        """Whether that value means something in one region only."""
+        return self.local_prefix is not None and value.startswith(self.local_prefix)
+
+    def reason_against(self, value: str) -> str | None:
+        """Why it cannot have that value, or None."""
+        if self.choices and not self.is_open and value not in self.choices:
+            return f"{self.name}: {value!r} is not known. Use {' or '.join(self.choices)}."
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +84,17 @@ class Capabilities:
     """The host key's fingerprint comes from the cloud, so that first contact can be checked."""
     why_not: dict[Verb, str]
     """For each verb that is missing: why, and what to do instead."""
+    has_endpoints: bool = False
+    """There are serverless endpoints: the adapter is `HasEndpoints`."""
     lists_everywhere: bool = False
     """One answer covers all regions: there is one lane, `EVERYWHERE`, whatever regions offers and orders name."""
     offer_facts: frozenset[OfferFact] = frozenset()
     """What its offers tell beyond the usual; a filter on another fact leaves all of them out, and says so."""
+
+    launch_options: tuple[LaunchOption, ...] = ()
+    """What a launch can be told beside type, region and limits."""
+    can_restart: bool = False
+    """A running instance can be restarted in place."""
 
     def lane_of(self, region: str) -> str:
         """The region of the lane in which an instance launched there is listed."""
@@ -56,4 +102,11 @@ class Capabilities:
 
     def reason_against(self, verb: Verb) -> str | None:
         """Why this cloud cannot do that, or None where it can."""
+        if verb is Verb.RESTART and not self.can_restart:
+            other = "stop and start it" if self.can_stop else "reboot it from inside"
+            return f"There is no restart at {self.provider}; {other}."
         return self.why_not.get(verb)
+
+    def launch_option(self, name: str) -> LaunchOption | None:
+        """The option that `name` sets; None where this cloud has none of that name."""
+        return next((option for option in self.launch_options if option.names(name)), None)

@@ -187,3 +187,5 @@ class LaunchOrder:
     recipe: str | None = None
     options: dict[str, str] = field(default_factory=dict)
     """What only one cloud knows, by that cloud's own names."""
+    alternatives: tuple[Offer, ...] = ()
+    """What is asked for next, in this order, after a definite no for lack of capacity; each within the price cap."""

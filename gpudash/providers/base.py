@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from gpudash.model.capability import Capabilities
+from gpudash.model.endpoint import Bounds, Endpoint, Job
 from gpudash.model.instance import Instance, InstanceKey
 from gpudash.model.listing import Listing
 from gpudash.model.money import Price
@@ -28,6 +29,48 @@ class Leftover:
     price: Price | None
     instance_id: str | None = None
     """The instance it belongs to, where there is one."""
+
+
+class Endpoints(Protocol):
+    """The serverless side of an account, where `capabilities.has_endpoints`. Blocking; errors as for `Provider`.
+
+    Keys have the region `SERVERLESS`.
+    """
+
+    def listing(self) -> Listing[Endpoint]:
+        """All endpoints, with counts of workers and jobs."""
+        ...
+
+    def one(self, key: InstanceKey) -> Endpoint:
+        """One endpoint with each of its workers."""
+        ...
+
+    def set_bounds(self, key: InstanceKey, bounds: Bounds) -> None:
+        """Change worker bounds or idle timeout. The same again changes nothing."""
+        ...
+
+    def purge(self, key: InstanceKey) -> int:
+        """Take back all jobs that wait; how many."""
+        ...
+
+    def submit(self, key: InstanceKey, given: object) -> Job:
+        """Queue one job, once: a lost answer is `Ambiguous`."""
+        ...
+
+    def job(self, key: InstanceKey, job_id: str) -> Job:
+        """One job now."""
+        ...
+
+    def cancel(self, key: InstanceKey, job_id: str) -> Job:
+        """Take a job back; one that is over stays as it is."""
+        ...
+
+
+@runtime_checkable
+class HasEndpoints(Protocol):
+    """An adapter with a serverless side."""
+
+    endpoints: Endpoints
 
 
 class Provider(Protocol):
@@ -110,6 +153,15 @@ class CleansUp(Protocol):
 
     def clean_up(self, region: str) -> CleanUp:
         """Take away what ended instances left in a region, as far as we made it. Gone already is success."""
+        ...
+
+
+@runtime_checkable
+class Restarts(Protocol):
+    """A cloud that restarts a running instance in place (`capabilities.can_restart`)."""
+
+    def restart(self, key: InstanceKey) -> None:
+        """Ask for it and return. Asked twice it is two restarts, so never repeated inside."""
         ...
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from gpudash.clock import Clock
     from gpudash.config import Account
     from gpudash.model.capability import Capabilities
+    from gpudash.model.offer import LaunchOrder
     from gpudash.providers.base import Provider
 
 _PACKAGES = {
@@ -20,7 +21,8 @@ _PACKAGES = {
     "sandbox": "gpudash.providers.sandbox",
     "vast": "gpudash.providers.vast",
 }
-"""Each package offers `CAPABILITIES` without importing an SDK, and `create(account, clock)`."""
+"""Each package offers `CAPABILITIES` without importing an SDK, and `create(account, clock)`; it may offer `check(order)`
+and `doctor(account, clock)`."""
 
 
 def names() -> tuple[str, ...]:
@@ -41,6 +43,18 @@ def create(account: Account, clock: Clock) -> Provider:
         AuthRefused: no credentials can be found for it.
     """
     return cast("Provider", import_module(_package(account.provider)).create(account, clock))
+
+
+def check(provider: str, order: LaunchOrder) -> None:
+    """Refuse an order that this cloud would refuse, as far as it can be told without asking. Instant.
+
+    Raises:
+        UsageError: an option that there is not, or a senseless value.
+        Unsupported: that type cannot do what the order wants.
+    """
+    package = import_module(_PACKAGES[provider]) if provider in _PACKAGES else None
+    if package is not None and hasattr(package, "check"):
+        package.check(order)
 
 
 def readme_table() -> str:

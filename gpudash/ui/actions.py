@@ -146,6 +146,7 @@ class Action(NamedTuple):
 _BOTH = frozenset({"fleet", "instance"})
 _FLEET = frozenset({"fleet"})
 _ALL = frozenset({"fleet", "instance", "list"})
+_PAGE = frozenset({"instance"})
 _TABLE = frozenset({"table"})
 
 
@@ -209,6 +210,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("mark_up", "shift+up", "mark up", "Mark a range upwards; back again takes it back.", "look", _FLEET, reason=_one),
     Action("mark_down", "shift+down", "mark down", "Mark a range downwards; back again takes it back.", "look", _FLEET, reason=_one),
     Action("mark_all", "ctrl+a", "mark all", "Mark every row that is shown, or none.", "look", _FLEET, reason=_one),
+    Action("next_part", "tab,right", "next part", "The next part of the page of one instance.", "look", _PAGE),
+    Action("previous_part", "shift+tab,left", "previous part", "The part before it.", "look", _PAGE),
     Action("refresh", "ctrl+r", "refresh", "Ask all clouds and hosts again now.", "look", _ALL),
     Action("offers", "o", "offers", "What can be launched now, by price.", "list", _FLEET),
     Action("tunnels", "T", "tunnel list", "Every tunnel of every gpudash on this machine.", "list", _FLEET),
@@ -258,7 +261,7 @@ def _keys(action: Action) -> str:
 
 
 _NAMES = {
-    "space": "Space", "enter": "Enter", "tab": "Tab", "escape": "Esc", "up": "↑", "down": "↓", "pageup": "PgUp", "pagedown": "PgDn",
+    "space": "Space", "enter": "Enter", "tab": "Tab", "escape": "Esc", "up": "↑", "down": "↓", "pageup": "PgUp", "pagedown": "PgDn", "left": "←", "right": "→",
     "home": "Home", "end": "End", "f1": "F1", "colon": ":", "question_mark": "?", "slash": "/", "plus": "+",
     "exclamation_mark": "!",
 }  # fmt: skip

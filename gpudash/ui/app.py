@@ -31,6 +31,7 @@ from gpudash.fleet.changes import ChangeSet
 from gpudash.ui import actions, themes
 from gpudash.ui.announce import Announcer
 from gpudash.ui.delta import Ready, Shown
+from gpudash.ui.pick_theme import BackgroundTold
 from gpudash.ui.port import FleetPort
 from gpudash.ui.scene import Scene
 from gpudash.ui.screens.base import Living
@@ -96,14 +97,16 @@ class GpudashApp(App[int], inherit_bindings=False):
         self.shown = Shown()
         self.crash: BaseException | None = None
         """What ended the app against its will."""
+        self.scene = Scene(fleet.clock.now())
         self.scene = self._scene_now()
-        self._has_begun = False
+        self._has_chosen = fleet.session.config.defaults.theme is not None
         self._leave = asyncio.Event()
         self._gathered = ChangeSet()
         self._gathering = False
         self._begin_with(themes.load(self.options.theme))
         checked = actions.keymap(fleet.session.config.keys)
         self.key_problems = checked.problems
+        self._moved_keys = checked.keys
         self.set_keymap(checked.keys)
         self.set_class(self.options.ascii_only, "-ascii")
 
@@ -207,7 +210,9 @@ class GpudashApp(App[int], inherit_bindings=False):
 
     def _scene_now(self) -> Scene:
         clock = self.fleet.clock
-        return Scene(clock.now(), self.options.zone, float(getattr(clock, "speed", 1.0)) or 1.0)
+        scene = Scene(clock.now(), self.options.zone, float(getattr(clock, "speed", 1.0)) or 1.0)
+        # The same moment stays the same object: what was made for it need not be made again.
+        return self.scene if scene == self.scene else scene
 
     # -- looks --------------------------------------------------------------------------------------------------
 
@@ -218,15 +223,8 @@ class GpudashApp(App[int], inherit_bindings=False):
         self.register_theme(look.textual())
         self.set_reactive(App.theme, look.name)
         self.stylesheet.set_variables(self.get_css_variables())
-
-    def _watch_theme(self, theme_name: str) -> None:
-        if self._has_begun:
-            super()._watch_theme(theme_name)
-            return
-        # Textual tells of the first value too, and would parse all style sheets again for it.
-        self._has_begun = True
-        self.set_class(self.look.dark, "-dark-mode", update=False)
-        self.set_class(not self.look.dark, "-light-mode", update=False)
+        self.set_class(look.dark, "-dark-mode", update=False)
+        self.set_class(not look.dark, "-light-mode", update=False)
         self._refresh_truecolor_filter(self.ansi_theme)
 
     def use_theme(self, look: themes.ThemeFile) -> None:
@@ -244,18 +242,22 @@ class GpudashApp(App[int], inherit_bindings=False):
             return str(exc)
         return None
 
+    def on_background_told(self, event: BackgroundTold) -> None:
+        """The terminal answered after the first frame: the other default theme, unless a person or the settings chose."""
+        if self.look.name in (themes.DEFAULT_DARK, themes.DEFAULT_LIGHT) and not self._has_chosen:
+            self.use_theme_named(themes.DEFAULT_LIGHT if event.light else themes.DEFAULT_DARK)
+
     def choose_theme(self, name: str) -> None:
         """Use it now, and keep it in the settings."""
+        self._has_chosen = True
         problem = self.use_theme_named(name)
         if problem is not None:
             self.say(problem, "tone-bad")
             return
-        path = self.fleet.session.config.path
-        if path is None:
-            self.say(f'Theme {name}. theme = "{name}" under [defaults] of config.toml keeps it.', "muted")
-            return
+        from gpudash import paths
         from gpudash.config import save_setting
 
+        path = self.fleet.session.config.path or paths.config_file()
         try:
             save_setting(path, "defaults.theme", name)
         except (GpudashError, OSError) as exc:
@@ -321,6 +323,10 @@ class GpudashApp(App[int], inherit_bindings=False):
                     self.say(reason, "tone-warn")
                     return True
         return await super().run_action(action, default_namespace, namespaces)
+
+    def key_of(self, action: actions.Action) -> str:
+        """The keys that do it here, the person's own settings counted in."""
+        return self._moved_keys.get(action.id, action.keys)
 
     def say(self, text: str, token: str = "text") -> None:
         """Answer the last key, on the footer of the topmost screen that has one."""

@@ -1,6 +1,6 @@
 """The last session's frame, on screen 20 ms after the start, while Textual is still being imported.
 
-Only `os`, `sys` and `termios` are needed: echo and line mode go off (what is typed meanwhile is kept for the
+Only `os`, `sys`, `select` and `termios` are needed: echo and line mode go off (what is typed meanwhile is kept for the
 dashboard and does not show), the alternate screen opens, and the stored bytes for this terminal size are written.
 They are marked with their time when they are stored. Without a stored frame of this size only the name is shown.
 """
@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import sys
 from pathlib import Path
 from typing import Any
+
+from gpudash.ui.background import QUERY, Answers
 
 _ENTER = b"\x1b[?1049h\x1b[?25l\x1b[H\x1b[2J"
 _LEAVE = b"\x1b[?1049l\x1b[?25h\x1b[0m"
@@ -20,8 +23,8 @@ _LEAVE = b"\x1b[?1049l\x1b[?25h\x1b[0m"
 class EarlyFrame:
     """Holds the terminal from the first millisecond until the dashboard has it, and gives it back as it was."""
 
-    def __init__(self, folder: Path, kind: str) -> None:
-        self._folder, self._kind = folder, kind
+    def __init__(self, folder: Path, kind: str, *, asks_background: bool = False) -> None:
+        self._folder, self._kind, self._asks = folder, kind, asks_background
         self._before: list[Any] | None = None
         self._shown = False
 
@@ -44,8 +47,22 @@ class EarlyFrame:
             termios.tcsetattr(fd, termios.TCSANOW, quiet)
         except termios.error:
             return
-        self._write(_ENTER + self._stored())
+        self._write(_ENTER + self._stored() + (QUERY if self._asks else b""))
         self._shown = True
+
+    def heard(self) -> tuple[bytes, Answers]:
+        """What came from the terminal by now: the keys that were typed, and its answer, which may still be under way."""
+        answers = Answers(waiting=self._asks and self._shown)
+        if not answers.waiting:
+            return b"", answers
+        came = b""
+        with contextlib.suppress(OSError):
+            fd = sys.stdin.fileno()
+            while select.select([fd], [], [], 0)[0] and (more := os.read(fd, 4096)):
+                came += more
+        # Byte for byte, because what is typed may break off within a character.
+        typed = answers.take(came.decode("latin-1")) + answers.let_go()
+        return typed.encode("latin-1"), answers
 
     def give_back(self) -> None:
         """Whatever happened: echo and line mode as before, and no alternate screen left."""

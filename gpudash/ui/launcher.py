@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from gpudash.config import Config
     from gpudash.ui.app import GpudashApp
+    from gpudash.ui.background import Answers
     from gpudash.ui.port import FleetPort
 
 DEMO_HOSTS = 6
@@ -64,7 +65,7 @@ def launch(run: Run) -> int:
     # Ten thousand new classes and functions are no garbage: collecting among them costs 30 ms before the first frame.
     gc.disable()
     no_color = _prepare_environment()
-    early = EarlyFrame(paths.frames_dir(), run.kind)
+    early = EarlyFrame(paths.frames_dir(), run.kind, asks_background=_wants_to_know(run, no_color))
     early.show()
     app: GpudashApp | None = None
     try:
@@ -105,6 +106,13 @@ def _prepare_environment() -> bool:
     return True
 
 
+def _wants_to_know(run: Run, no_color: bool) -> bool:
+    """The terminal's background matters only where nobody chose a theme."""
+    from gpudash.ui.background import can_be_asked
+
+    return run.config.defaults.theme is None and not no_color and can_be_asked(os.environ)
+
+
 def _build(run: Run, early: EarlyFrame, no_color: bool) -> tuple[GpudashApp, Callable[[], None]]:
     from gpudash.ui.app import GpudashApp, Options
     from gpudash.ui.glyphs import wants_ascii
@@ -112,7 +120,8 @@ def _build(run: Run, early: EarlyFrame, no_color: bool) -> tuple[GpudashApp, Cal
 
     fleet, close, notice = _fleet(run)
     try:
-        theme, problems = pick_theme(run.config.defaults.theme, no_color=no_color)
+        typed, answers = early.heard()
+        theme, problems = pick_theme(run.config.defaults.theme, no_color=no_color, light=answers.light)
         options = Options(
             theme=theme,
             ascii_only=wants_ascii(),
@@ -124,19 +133,19 @@ def _build(run: Run, early: EarlyFrame, no_color: bool) -> tuple[GpudashApp, Cal
             frame_saver=lambda app: _keep_frame(app, early),
             terminal_before=early.terminal_before,
         )
-        return GpudashApp(fleet, options, driver=_driver()), close
+        return GpudashApp(fleet, options, driver=_driver(typed, answers)), close
     except BaseException:
         close()
         raise
 
 
-def _driver() -> type[Driver] | None:
+def _driver(typed: bytes, answers: Answers) -> type[Driver] | None:
     """Ours where there are terminals of that kind."""
     if sys.platform == "win32":
         return None
     from gpudash.ui.driver import QuickEscapeDriver
 
-    return QuickEscapeDriver
+    return QuickEscapeDriver.after(typed, answers)
 
 
 def _fleet(run: Run) -> tuple[FleetPort, Callable[[], None], str | None]:

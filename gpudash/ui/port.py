@@ -4,7 +4,7 @@ network.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
 from types import TracebackType
@@ -14,8 +14,9 @@ from gpudash.clock import Clock
 from gpudash.fleet.changes import ChangeSet
 from gpudash.fleet.spending import Spending
 from gpudash.fleet.store import FleetStore
-from gpudash.model.capability import Verb
+from gpudash.model.capability import LaunchOption, Verb
 from gpudash.model.event import Event
+from gpudash.model.history import History
 from gpudash.model.instance import InstanceKey
 from gpudash.model.listing import Listing
 from gpudash.model.money import Interval
@@ -45,7 +46,9 @@ class ActionsPort(Protocol):
         health_path: str | None = None,
         recipe: str | None = None,
         options: dict[str, str] | None = None,
+        others: Iterable[Offer] = (),
     ) -> LaunchOrder: ...
+    def launch_options(self, account: str) -> tuple[LaunchOption, ...]: ...
 
 
 class SessionPort(Protocol):
@@ -87,6 +90,9 @@ class FleetPort(Protocol):
     async def offers(self, wanted: OfferFilter) -> list[Listing[Offer]]: ...
     async def leftovers(self) -> list[Listing[Leftover]]: ...
     async def spending(self, since: datetime, until: datetime) -> Spending: ...
+    async def operations(self, key: InstanceKey) -> list[Operation]: ...
+    async def history(self, key: InstanceKey) -> History: ...
+    async def host_log(self, key: InstanceKey) -> tuple[str, ...]: ...
     async def intervals(self, key: InstanceKey) -> list[Interval]: ...
     async def events(self, limit: int = 200, key: InstanceKey | None = None) -> list[Event]: ...
     async def open_tunnel(self, key: InstanceKey, remote: int, local: int | None = None) -> Tunnel: ...

@@ -88,7 +88,14 @@ class Filter(Generic[R]):
         """Whether all rows that fit this one surely fit the other, as when a word gets one more letter."""
         if not other.terms or len(self.terms) < len(other.terms):
             return False
-        return all(_narrows(new, old) for new, old in zip(self.terms, other.terms, strict=False))
+        return all(self._narrows(new, old) for new, old in zip(self.terms, other.terms, strict=False))
+
+    def _narrows(self, new: Term, old: Term) -> bool:
+        if new == old:
+            return True
+        is_text = new.column is None or new.column in self.fields.words
+        are_alike = new.column == old.column and new.sign == old.sign == ":" and not new.negated and not old.negated
+        return is_text and are_alike and old.word in new.word
 
     def keep(self, rows: Iterable[Row[R]], needle: Callable[[R], str], now: datetime) -> list[Row[R]]:
         """Those rows that fit every term."""
@@ -118,17 +125,6 @@ class Filter(Generic[R]):
             return value is not None and ((value <= limit if less else value >= limit) is not term.negated)
 
         return [row for row in rows if fits(numbers(row.record, now))]
-
-
-def _narrows(new: Term, old: Term) -> bool:
-    if new == old:
-        return True
-    return (
-        not new.negated
-        and not old.negated
-        and new.sign == old.sign == ":"
-        and (new.column == old.column and old.word in new.word)
-    )
 
 
 def _term(body: str, negated: bool, fields: Fields[R]) -> tuple[Term | None, str | None]:

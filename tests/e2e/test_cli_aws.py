@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import moto_server
@@ -22,6 +24,8 @@ def front() -> Iterator[Front]:
     moto_server.server_url()
     moto_server.reset()
     prepare()
+    for region in REGIONS:
+        moto_server.add_parameter(region, "/test/linux", linux_image())
     with aws_front() as door:
         yield door
 
@@ -107,3 +111,94 @@ def test_without_credentials_one_line_says_what_to_do(cli: Cli) -> None:
     assert answer.code == 5
     assert "Log in, or name a `profile`" in answer.err
     assert answer.err.count("\n") == 1
+
+
+SMALL = (
+    "-o",
+    "ami=/test/linux",
+    "-o",
+    "ssh_cidr=203.0.113.7/32",
+    "-o",
+    "instance_profile=none",
+    "--idle-action",
+    "stop",
+    "--yes",
+    "--no-wait",
+)
+
+
+def running(region: str) -> list[dict[str, Any]]:
+    """What runs there, as a plain client sees it."""
+    found = raw_client("ec2", region).describe_instances()["Reservations"]
+    return [item for reservation in found for item in reservation["Instances"]]
+
+
+def test_truffle_prints_and_gpudash_launches(front: Front, cli: Cli) -> None:
+    """One JSON offer on stdin: its zone and spot are kept, flags and options go with it, and EC2 gets it all."""
+    told = {
+        "instance_type": "t3.micro", "region": "eu-west-1", "availability_zone": "eu-west-1b", "architecture": "x86_64",
+        "spot": True, "spot_price": 0.0104,
+    }  # fmt: skip
+    plan = cli("launch", "--dry-run", "-o", "disk-gb=40", "--json", stdin=json.dumps(told))
+    assert plan.code == 0, plan.err
+    assert plan.doc["plan"]["options"] == {"availability_zone": "eu-west-1b", "architecture": "x86_64", "disk_gb": "40"}
+    assert running("eu-west-1") == []
+    words = ("--name", "piped", "-o", "disk-gb=40", "-o", "tag.team=ml", "--lease", "2h", "--max-price", "0.05")
+    answer = cli("launch", *SMALL, *words, "--json", stdin=json.dumps(told))
+    assert answer.code == 6, answer
+    (made,) = running("eu-west-1")
+    marks = {tag["Key"]: tag["Value"] for tag in made["Tags"]}
+    assert made["InstanceId"] == answer.doc["id"]
+    assert (made["Placement"]["AvailabilityZone"], made["InstanceLifecycle"]) == ("eu-west-1b", "spot")
+    assert (marks["Name"], marks["team"], marks["gpudash:managed"]) == ("piped", "ml", "true")
+    (disk,) = raw_client("ec2", "eu-west-1").describe_volumes()["Volumes"]
+    assert (disk["Size"], disk["Encrypted"]) == (40, True)
+
+
+def test_the_next_region_takes_it_where_the_first_has_none(front: Front, cli: Cli) -> None:
+    """Told on the way, at no more than was agreed; exactly one instance comes of it."""
+    told = cli("launch", "--type", "t3.micro", "--dry-run", "--json").doc["plan"]
+    first, then = told["region"], [other["region"] for other in told["alternatives"]]
+    assert sorted([first, *then]) == sorted(REGIONS)
+    front.refuse("RunInstances", "InsufficientInstanceCapacity", status=500, region=first)
+    answer = cli("launch", "--type", "t3.micro", *SMALL)
+    assert answer.code == 6, answer
+    assert f"none free there; t3.micro in {then[0]} instead" in answer.err
+    assert [len(running(region)) for region in (first, *then)] == [0, 1, 0]
+
+
+def test_no_capacity_anywhere_within_the_chosen_region_is_exit_1(front: Front, cli: Cli) -> None:
+    front.refuse("RunInstances", "InsufficientInstanceCapacity", status=500, region="us-east-1")
+    answer = cli("launch", "--type", "t3.micro", "--region", "us-east-1", *SMALL)
+    assert answer.code == 1
+    assert "InsufficientInstanceCapacity" in answer.err
+    assert running("eu-west-1") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--idle-action", "hibernate"], 4, "no type with a GPU can"),
+        (["-o", "hibernate=true"], 4, "no type with a GPU can"),
+        (["-o", "architecture=arm64"], 4, "is x86_64"),
+        (["-o", "amy=ami-1"], 2, "aws knows no option 'amy'"),
+        (["-o", "spot_type=cheap", "--spot"], 2, "Use one-time or persistent"),
+        (["-o", "disk_gb=big"], 2, "Write whole GB"),
+        (["--max-price", "0.5"], 4, "above the cap"),
+    ],
+)
+def test_what_ec2_would_refuse_is_refused_before_it_is_asked(
+    front: Front, cli: Cli, words: list[str], code: int, said: str
+) -> None:
+    answer = cli("launch", "--type", "g5.xlarge", "--region", "us-east-1", *words, "--yes")
+    assert answer.code == code, answer
+    assert said in answer.err
+    assert front.count("RunInstances") == 0
+
+
+def test_a_price_above_the_one_on_stdin_needs_a_cap(front: Front, cli: Cli) -> None:
+    told = {"instance_type": "g5.xlarge", "region": "us-east-1", "on_demand_price": 0.9}
+    answer = cli("launch", "--yes", stdin=json.dumps(told))
+    assert answer.code == 4
+    assert "$1.01/h now; the offer said $0.9/h" in answer.err
+    assert front.count("RunInstances") == 0

@@ -74,12 +74,14 @@ def test_broken_history_is_no_trouble(host: Host, content: bytes) -> None:
 def test_log_gives_the_last_lines(host: Host) -> None:
     """As in the file, over restarts, newest last."""
     host.start(policy=IDLE).settle()
+    log = host.home / "statusd.log"
+    until(lambda: log.exists() and log.read_text().splitlines() == host.get("/log").json["lines"], "it is on the disk")
     host.kill()
     host.start()
     lines = host.get("/log").json["lines"]
     assert [line.split()[1] for line in lines if "start" in line] == ["start", "start"]
     assert host.get("/log?lines=1").json["lines"] == lines[-1:]
-    until(lambda: (host.home / "statusd.log").read_text().splitlines() == lines, "the file says the same")
+    until(lambda: log.read_text().splitlines() == lines, "the file says the same")
 
 
 @pytest.mark.parametrize("query", ["lines=0", "lines=x", "lines=201", "lines="])

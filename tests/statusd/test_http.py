@@ -165,7 +165,7 @@ def test_status_has_the_documented_fields(shared: Host) -> None:
     assert set(shared.status()) == {
         "schema", "version", "build", "pid", "now", "started_at", "boot_id", "instance", "policy", "lease", "idle",
         "parked", "awake_because", "signals", "gpus", "alarms", "warnings", "phase", "ending", "enforcing",
-        "end_method", "end", "ends_at", "ends_why", "load_1m", "cpu_pct", "memory", "disk", "events",
+        "end_method", "end", "metadata", "ends_at", "ends_why", "load_1m", "cpu_pct", "memory", "disk", "events",
     }  # fmt: skip
 
 

@@ -15,6 +15,8 @@ from gpudash.config import Account, Config, Defaults
 from gpudash.errors import LinkDown
 from gpudash.fleet.session import Session
 from gpudash.model.capability import Capabilities
+from gpudash.model.history import History, SignalHistory
+from gpudash.model.host import Verdict
 from gpudash.model.instance import Instance, InstanceKey, InstanceState, SshAddress
 from gpudash.model.listing import Listing
 from gpudash.model.money import Price
@@ -39,6 +41,7 @@ CAPABILITIES = Capabilities(
     cadence_s=CADENCE_S,
     tells_host_key=False,
     why_not={},
+    can_restart=True,
 )
 
 
@@ -120,6 +123,9 @@ class Cloud:
     def start(self, key: InstanceKey) -> None:
         self._change("start", key, InstanceState.RUNNING, started_at=self.clock.now())
 
+    def restart(self, key: InstanceKey) -> None:
+        self._change("restart", key, InstanceState.STARTING)
+
     def stop(self, key: InstanceKey) -> None:
         self._change("stop", key, InstanceState.STOPPED)
 
@@ -185,6 +191,14 @@ class Daemon:
     def activity(self, hold_s: float | None = None) -> datetime:
         self._arrive("activity")
         return self.clock.now() + timedelta(seconds=hold_s or 0)
+
+    def history(self) -> History:
+        self._arrive("history")
+        return History((self.clock.now(),), (SignalHistory("gpu", "%", (98.0,), (Verdict.ACTIVE,)),))
+
+    def log(self, lines: int = 200) -> tuple[str, ...]:
+        self._arrive("log")
+        return ("2026-03-01T12:00:00Z start statusd serves",)
 
     def _arrive(self, what: str) -> None:
         self.asked.append(what)

@@ -4,13 +4,19 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
 from gpudash.clock import ManualClock
 from gpudash.fleet.record import Record
+from gpudash.model.guard import GuardVerdict
+from gpudash.model.instance import InstanceKey, InstanceState
+from gpudash.model.money import Price
+from gpudash.model.policy import Policy
 from gpudash.ui import columns
 from gpudash.ui.columns import Column
 from gpudash.ui.scene import Line, Scene
@@ -148,13 +154,48 @@ async def test_resizing_at_any_moment_keeps_cursor_and_lines() -> None:
                 assert table.render_line(y).cell_length == table.size.width
 
 
-async def test_totals_of_a_large_fleet_come_to_the_same_sum() -> None:
-    fleet = StillFleet(1000, ManualClock(NOW))
+async def test_the_sums_of_a_large_fleet_are_right_after_any_change() -> None:
+    fleet = SyntheticFleet(1000, ManualClock(NOW))
+    chance = random.Random(5)
     async with stage(fleet) as on:
-        for _ in range(9):
-            await on.beat(1)
-        whole = fleet.store.totals(fleet.clock.now())
-        shown = on.fleet_screen.totals.at(fleet.store, fleet.clock.now())
-        assert shown.by_state == whole.by_state
-        assert shown.burn.usd == whole.burn.usd
-        assert timedelta(0) < timedelta(seconds=float(shown.projected.usd))
+        totals = on.fleet_screen.totals
+        while not totals.is_complete:
+            totals.count_on(fleet.clock.now())
+        for _ in range(6):
+            for record in chance.sample(list(fleet.store.records.values()), 20):
+                state = chance.choice(list(InstanceState))
+                price = chance.choice([None, record.instance.price, Price(Decimal("1.5"), "made up", estimated=True)])
+                policy = chance.choice([None, Policy(lease_deadline=NOW + timedelta(minutes=chance.randrange(90)))])
+                instance = replace(record.instance, state=state, price=price, tag_policy=policy)
+                fleet.put(replace(instance, provider_state=state.value))
+            fleet._report(chance.sample(list(fleet.store.records), 30))
+            await on.beat(chance.choice([1, 50, 900]))
+            for _ in range(8):
+                totals.look_again(fleet.clock.now())
+            whole, shown = fleet.store.totals(fleet.clock.now()), totals.at(fleet.store, fleet.clock.now())
+            assert shown.by_state == whole.by_state
+            assert shown.burn == whole.burn
+            assert shown.unguarded == whole.unguarded
+            assert shown.projected.usd == pytest.approx(whole.projected.usd, abs=Decimal("0.000001"))
+            assert (shown.projected.estimated, shown.projected.unknown) == (
+                whole.projected.estimated,
+                whole.projected.unknown,
+            )
+            assert shown.tunnels_up == whole.tunnels_up
+
+
+async def test_a_tick_of_ten_thousand_rows_looks_at_a_slice_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[InstanceKey] = []
+    guard = Record.guard
+
+    def counted(record: Record, now: datetime) -> GuardVerdict | None:
+        judged.append(record.key)
+        return guard(record, now)
+
+    async with stage(StillFleet(10_000, ManualClock(NOW))) as on:
+        while not on.fleet_screen.totals.is_complete:
+            on.fleet_screen.totals.count_on(NOW)
+        await on.beat(1)
+        monkeypatch.setattr(Record, "guard", counted)
+        await on.beat(1)
+        assert len(set(judged)) <= 150 + on.fleet_screen.table.rows_on_screen

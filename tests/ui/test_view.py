@@ -69,6 +69,26 @@ def test_filter_grammar(view: View[Record], text: str, expected: set[str]) -> No
     assert filtered(view, text) == expected
 
 
+@pytest.mark.parametrize("text", ["account:aws", "!h100", "price>1", "guard:none ends:never", "lambda train"])
+def test_typing_letter_by_letter_comes_to_the_same_as_all_at_once(view: View[Record], text: str) -> None:
+    for end in range(1, len(text) + 1):
+        filtered(view, text[:end])
+        assert names(view) == rebuilt(view)
+
+
+def test_only_a_longer_word_of_text_narrows() -> None:
+    def narrows(new: str, old: str, **more: object) -> bool:
+        fields = columns.FIELDS._replace(**more)  # type: ignore[arg-type]
+        return Filter.parse(new, fields).narrows(Filter.parse(old, fields))
+
+    assert narrows("tra", "tr")
+    assert narrows("tra account:aws", "tr")
+    assert not narrows("!tra", "!tr")
+    assert not narrows("price>10", "price>1")
+    assert not narrows("fits:70b", "fits:7", tests={"fits": lambda word: lambda record: True})
+    assert not narrows("t", "")
+
+
 @pytest.mark.parametrize("text", ["", "  ", "!", "account:", "price<", '"', "!!", ":", "<", "a:b:c", "price<x"])
 def test_half_typed_filters_are_no_errors(view: View[Record], text: str) -> None:
     filtered(view, text)

@@ -6,7 +6,7 @@
 | errors | what each exception and error code of AWS means to us |
 | states, tags, parse | pure: a DescribeInstances record becomes an `Instance` |
 | facts, prices, surroundings | what instance types, disks and images are, and cost; cached with their age |
-| images, keys, network, roles, request, launch | from an order to RunInstances |
+| options, images, keys, network, roles, request, launch | from an order to RunInstances |
 | verbs | start, stop, hibernate, terminate, tags, and how a host ends itself |
 | leftovers, cleanup | what bills without an instance, and taking it away |
 | permissions, policies | which calls are allowed, and the least that is needed |
@@ -17,10 +17,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpudash.model.capability import Capabilities
+from gpudash.providers.aws.options import LAUNCH_OPTIONS
 
 if TYPE_CHECKING:
     from gpudash.clock import Clock
     from gpudash.config import Account
+    from gpudash.model.offer import LaunchOrder
     from gpudash.providers.aws.permissions import DoctorReport
     from gpudash.providers.aws.provider import AwsProvider
 
@@ -36,6 +38,7 @@ CAPABILITIES = Capabilities(
     cadence_s=15.0,
     tells_host_key=False,
     why_not={},
+    launch_options=LAUNCH_OPTIONS,
 )
 """Hibernation is a property of the instance type (no GPU type has it), so it is refused an instance at a time."""
 
@@ -45,6 +48,21 @@ def create(account: Account, clock: Clock) -> AwsProvider:
     from gpudash.providers.aws.provider import AwsProvider
 
     return AwsProvider(account, clock)
+
+
+def check(order: LaunchOrder) -> None:
+    """Refuse an order that EC2 would refuse, as far as can be told without asking it. Instant.
+
+    Raises:
+        UsageError: an option that there is not, or a senseless value.
+        Unsupported: the type cannot do what limits or options ask for.
+    """
+    from gpudash.providers.aws import facts, request
+
+    request.check_options(order)
+    kind = facts.shipped().get(order.instance_type)
+    if kind is not None:
+        request.check_type(order, kind)
 
 
 def doctor(account: Account, clock: Clock) -> DoctorReport:

@@ -34,8 +34,7 @@ def launch(clients: Clients, recent: Recent, order: LaunchOrder, address_source:
     if earlier is not None:
         return earlier
     kind = type_facts(reader, order.instance_type)
-    request.check_hibernation(order, kind)
-    request.check_spot(order, kind)
+    request.check_type(order, kind)
     image = images.choose_image(clients.read("ssm", order.region), reader, kind, order.options.get("ami"))
     plan = request.plan(order, kind, image)
     key_name = order.options.get("key_name")

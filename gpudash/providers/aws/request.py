@@ -1,25 +1,6 @@
 """From an order and what was found out to the RunInstances request. Pure: what it would send can be read and tested.
 
-Options of an order that only EC2 knows (`LaunchOrder.options`), all text:
-
-| option | means |
-|---|---|
-| ami | image id, parameter path, or one of the aliases in `images` |
-| availability_zone, subnet_id, security_group_id | where; else the default network and our own group |
-| public_ip | ``false``: reachable inside its network only, and no address to pay for |
-| ssh_cidr | who may reach port 22, else this machine's address |
-| key_name, public_key | an existing key pair, or the file of the public key to upload |
-| disk_gb, disk_type | size and kind (gp3) of the root disk |
-| spot_type | ``one-time`` or ``persistent``; else what the policy needs |
-| spot_max_price | USD an hour, else the order's own cap |
-| hibernate | ``true``: able to hibernate, also where the policy does not ask for it |
-| shutdown | what a power-off does: ``stop`` or ``terminate``; else what the policy needs |
-| capacity_reservation_id, capacity_block | a reservation by id; ``true`` where it is a capacity block |
-| instance_profile | a profile's name, ``none``, or nothing for ours |
-| user_data, user_data_file | cloud-init text |
-| parent | the instance this one goes with |
-| owner | a short name, else the login name |
-| tag.KEY | another tag |
+What only EC2 knows stands in `LaunchOrder.options`, all text; `options` lists it.
 """
 
 from __future__ import annotations
@@ -35,16 +16,11 @@ from typing import Any
 from gpudash.errors import Unsupported, UsageError
 from gpudash.model.offer import LaunchOrder
 from gpudash.model.policy import EndAction
-from gpudash.providers.aws import tags
+from gpudash.providers.aws import CAPABILITIES, tags
 from gpudash.providers.aws.facts import TypeFacts
 from gpudash.providers.aws.images import Image
 from gpudash.providers.aws.userdata import with_hard_deadline
 
-OPTIONS = frozenset({
-    "ami", "availability_zone", "subnet_id", "security_group_id", "ssh_cidr", "key_name", "public_key", "disk_gb",
-    "disk_type", "spot_type", "spot_max_price", "hibernate", "shutdown", "capacity_reservation_id", "capacity_block",
-    "instance_profile", "user_data", "user_data_file", "parent", "owner", "public_ip",
-})  # fmt: skip
 PLAIN_DISK_GB, GPU_DISK_GB = 30, 100
 USER_DATA_LIMIT = 16 * 1024
 
@@ -64,16 +40,22 @@ class Plan:
 
 
 def check_options(order: LaunchOrder) -> None:
-    """Refuse an option that nobody would read.
+    """Refuse an option that nobody would read, or with a senseless value.
 
     Raises:
-        UsageError: unknown option, or a tag that EC2 would refuse.
+        UsageError: names the option and what it takes.
     """
-    unknown = sorted(key for key in order.options if key not in OPTIONS and not key.startswith("tag."))
-    if unknown:
-        raise UsageError(
-            f"aws knows no option {unknown[0]!r}.", hint=f"It knows {', '.join(sorted(OPTIONS))} and tag.KEY."
-        )
+    for name, value in order.options.items():
+        option = CAPABILITIES.launch_option(name)
+        if option is None:
+            known = ", ".join(o.name.replace("tag.", "tag.KEY") for o in CAPABILITIES.launch_options)
+            raise UsageError(f"aws knows no option {name!r}.", hint=f"It knows {known}.")
+        if (reason := option.reason_against(value)) is not None:
+            raise UsageError(reason)
+    disk = order.options.get("disk_gb")
+    if disk is not None and not (disk.isascii() and disk.isdecimal()):
+        raise UsageError(f"disk_gb: {disk!r} is no size.", hint="Write whole GB, like 200.")
+    _max_price(order)
     tags.check_user_tags(_own_tags(order))
 
 
@@ -98,6 +80,19 @@ def plan(order: LaunchOrder, facts: TypeFacts, image: Image) -> Plan:
     )
 
 
+def check_type(order: LaunchOrder, facts: TypeFacts) -> None:
+    """Refuse what that type cannot do.
+
+    Raises:
+        Unsupported: with the reason.
+    """
+    check_hibernation(order, facts)
+    check_spot(order, facts)
+    wanted = order.options.get("architecture")
+    if wanted is not None and wanted != facts.architecture:
+        raise Unsupported(f"{facts.name} is {facts.architecture}, and {wanted} was asked for.", hint="Choose another.")
+
+
 def check_hibernation(order: LaunchOrder, facts: TypeFacts) -> bool:
     """Whether the launch must be able to hibernate; refused with the reason where the type cannot."""
     wants = _wanted_actions(order)
@@ -119,8 +114,6 @@ def check_spot(order: LaunchOrder, facts: TypeFacts) -> str | None:
         raise Unsupported(f"{facts.name} is not offered as spot.", hint="Launch it on demand.")
     stops = bool(_wanted_actions(order) & {EndAction.STOP, EndAction.HIBERNATE})
     chosen = order.options.get("spot_type") or ("persistent" if stops else "one-time")
-    if chosen not in ("one-time", "persistent"):
-        raise UsageError(f"spot_type: {chosen!r} is not known.", hint="Use one-time or persistent.")
     if chosen == "one-time" and stops:
         raise Unsupported(
             "A one-time spot instance cannot be stopped.",
@@ -244,8 +237,6 @@ def _shutdown(order: LaunchOrder, spot_type: str | None) -> str:
     chosen = order.options.get("shutdown")
     if chosen is None:
         chosen = "terminate" if spot_type == "one-time" or _wanted_actions(order) <= {EndAction.TERMINATE} else "stop"
-    if chosen not in ("stop", "terminate"):
-        raise UsageError(f"shutdown: {chosen!r} is not known.", hint="Use stop or terminate.")
     return chosen
 
 
@@ -264,7 +255,7 @@ def _disk_gb(order: LaunchOrder, facts: TypeFacts, image: Image, *, hibernates: 
     text = order.options.get("disk_gb")
     if text is None:
         return max(least + 8 if hibernates else least, GPU_DISK_GB if facts.gpu_count else PLAIN_DISK_GB)
-    if not text.isdecimal() or int(text) < max(least, 1):
+    if int(text) < max(least, 1):
         why = f"the image needs {image.root_gb} GB" + (f" and the memory {memory_gb} GB" if hibernates else "")
         raise UsageError(f"disk_gb: {text!r} is too small: {why}.", hint=f"Use {least} or more.")
     return int(text)

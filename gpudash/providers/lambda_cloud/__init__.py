@@ -7,7 +7,7 @@
 | catalogue | types with their stock, asked once for questions close together, and ranked alternatives |
 | labels | our token in an instance's tags and name |
 | keys | the one SSH key of a launch |
-| request, launch | from an order to one launch |
+| options, request, launch | from an order to one launch |
 | provider | the provider contract |
 """
 
@@ -16,10 +16,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpudash.model.capability import Capabilities, Verb
+from gpudash.providers.lambda_cloud.options import LAUNCH_OPTIONS
 
 if TYPE_CHECKING:
     from gpudash.clock import Clock
     from gpudash.config import Account
+    from gpudash.model.offer import LaunchOrder
     from gpudash.providers.lambda_cloud.provider import LambdaProvider
 
 _NO_STOP = "Lambda has no stop: a machine that is shut down goes on billing. Terminate it; its filesystems stay."
@@ -40,6 +42,8 @@ CAPABILITIES = Capabilities(
         Verb.START: "Lambda has no stopped instances that could start. Launch another one.",
     },
     lists_everywhere=True,
+    launch_options=LAUNCH_OPTIONS,
+    can_restart=True,
 )
 """Tags cannot be changed after the launch, so limits that move have no place there: `has_tags` is False."""
 
@@ -49,3 +53,15 @@ def create(account: Account, clock: Clock) -> LambdaProvider:
     from gpudash.providers.lambda_cloud.provider import LambdaProvider
 
     return LambdaProvider(account, clock)
+
+
+def check(order: LaunchOrder) -> None:
+    """Refuse an order that Lambda would refuse, as far as can be told without asking it. Instant.
+
+    Raises:
+        UsageError: an option that there is not, or a senseless value.
+        Unsupported: spot.
+    """
+    from gpudash.providers.lambda_cloud import request
+
+    request.check(order)

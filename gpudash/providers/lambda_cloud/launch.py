@@ -74,7 +74,7 @@ def _check_stock(order: LaunchOrder, types: Mapping[str, TypeFacts]) -> TypeFact
             f"Lambda has no type {order.instance_type}.", hint="`gpudash offers --account` lists what it has."
         )
     if order.region not in facts.regions:
-        raise _no_stock(f"Lambda has no {facts.name} in {order.region} now.", facts, order, types)
+        raise _no_stock(f"Lambda has no {facts.name} in {order.region or 'any region'} now.", facts, order, types)
     return facts
 
 
@@ -97,7 +97,7 @@ def _check_filesystems(api: Api, order: LaunchOrder) -> None:
         if order.region not in places:
             raise ProviderError(
                 f"Filesystem {name} is in {', '.join(places)}, not in {order.region}.",
-                hint="A filesystem goes with machines of its own region only.",
+                hint=f"It goes with machines of its own region only: --region {places[0]}",
             )
 
 

@@ -1,16 +1,6 @@
 """From an order to the body of one launch. Pure.
 
-Options of an order that only Lambda knows (`LaunchOrder.options`), all text:
-
-| option | means |
-|---|---|
-| ssh_key_name | a key that is at Lambda already; else your own public key, uploaded once |
-| public_key | the file of the public key to use, where you have several |
-| file_system | a filesystem of the same region, by name; several with commas |
-| image | an image's id, or a family like ``lambda-stack-22-04`` |
-| hostname | a to z, 0 to 9 and -, at most 63 |
-| user_data, user_data_file | cloud-init text, at most 1 MB |
-| tag.KEY | another tag; it cannot be changed later |
+What only Lambda knows stands in `LaunchOrder.options`, all text; `options` lists it.
 """
 
 from __future__ import annotations
@@ -21,11 +11,9 @@ from typing import Any
 
 from gpudash.errors import Unsupported, UsageError
 from gpudash.model.offer import LaunchOrder
+from gpudash.providers.lambda_cloud import CAPABILITIES
 from gpudash.providers.lambda_cloud.labels import launch_tags, marked_name
 
-OPTIONS = frozenset(
-    {"ssh_key_name", "public_key", "file_system", "image", "hostname", "user_data", "user_data_file", "owner"}
-)
 USER_DATA_LIMIT = 1_000_000
 _TAG_KEY = re.compile(r"[a-z][a-z0-9:-]{1,54}")
 _HOSTNAME = re.compile(r"[a-z0-9][0-9a-z-]{0,62}")
@@ -41,11 +29,13 @@ def check(order: LaunchOrder) -> None:
     """
     if order.spot:
         raise Unsupported("Lambda has no spot instances.", hint="Launch it on demand.")
-    unknown = sorted(key for key in order.options if key not in OPTIONS and not key.startswith("tag."))
-    if unknown:
-        raise UsageError(
-            f"lambda knows no option {unknown[0]!r}.", hint=f"It knows {', '.join(sorted(OPTIONS))} and tag.KEY."
-        )
+    for name, value in order.options.items():
+        option = CAPABILITIES.launch_option(name)
+        if option is None:
+            known = ", ".join(o.name.replace("tag.", "tag.KEY") for o in CAPABILITIES.launch_options)
+            raise UsageError(f"lambda knows no option {name!r}.", hint=f"It knows {known}.")
+        if (reason := option.reason_against(value)) is not None:
+            raise UsageError(reason)
     hostname = order.options.get("hostname")
     if hostname is not None and not _HOSTNAME.fullmatch(hostname):
         raise UsageError(f"hostname: {hostname!r} has letters that Lambda refuses.", hint="Use a to z, 0 to 9 and -.")

@@ -41,9 +41,14 @@ class Living(Screen[Any]):
         return None
 
     async def action_palette(self) -> None:
-        from gpudash.ui.screens.palette import open_palette
+        from gpudash.ui.commands import Command, commands
+        from gpudash.ui.screens.palette import Palette
 
-        open_palette(self.gpudash)
+        def chosen(command: Command | None) -> None:
+            if command is not None:
+                self.gpudash.call_later(command.run)
+
+        self.app.push_screen(Palette(commands(self.gpudash, self)), chosen)
 
     def action_help(self) -> None:
         from gpudash.ui.screens.help import HelpScreen

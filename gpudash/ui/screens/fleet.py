@@ -35,6 +35,8 @@ MANY_ROWS = 1000
 """Above so many, what a change set moves is drawn with the next beat."""
 SEARCH_PAUSE_S = 0.002
 """Between two slices of a slow filter, so that keys come first."""
+COUNT_PAUSE_S = 0.02
+"""Between two slices of the first sum over a large fleet."""
 DETAIL_DELAY_S = 0.15
 """The cursor must rest that long before the ledger is asked for events."""
 
@@ -56,7 +58,7 @@ class FleetScreen(Verbs):
         self.running = Running(id="running")
         self.details = Details(id="details")
         self.footer = Footer(id="footer")
-        self.totals = LiveTotals()
+        self.totals = LiveTotals(self.view)
         self._is_searching = False
         self._order_is_old = False
         self._events: tuple[Event, ...] = ()
@@ -74,6 +76,9 @@ class FleetScreen(Verbs):
         self.table.empty = self._empty
         self.view.replace_all(dict(self.fleet.store.records))
         self.view.rebuild(self.gpudash.scene.now)
+        self.totals.begin(self.gpudash.scene.now)
+        if not self.totals.is_complete:
+            self.set_timer(COUNT_PAUSE_S, self._count_on)
         self.table.order_changed()
         self.table.focus()
         self._show_all()
@@ -94,6 +99,7 @@ class FleetScreen(Verbs):
     # -- beats and changes --------------------------------------------------------------------------------------
 
     def beat(self) -> None:
+        self.totals.look_again(self.gpudash.scene.now)
         if self.view.look_again(self.gpudash.scene.now, LOOK_AGAIN) or self._order_is_old:
             self._rebuild()
         else:
@@ -103,14 +109,16 @@ class FleetScreen(Verbs):
     def changed(self, changes: ChangeSet) -> None:
         moved = False
         records = self.fleet.store.records
+        now = self.gpudash.scene.now
         for key in changes.removed:
+            self.totals.changed(key, None, now)
             moved |= self.view.drop(key)
             self.table.marks.discard(key)
         for key in changes.added | changes.changed:
             record = records.get(key)
             if record is not None:
+                self.totals.changed(key, record, now)
                 moved |= self.view.put(key, record)
-        self.totals.changed(changes)
         if moved and len(self.view.rows) > MANY_ROWS:
             # Sorting ten thousand rows for each page of a refresh would be felt in the keys; the next beat does it.
             self._order_is_old = True
@@ -134,6 +142,14 @@ class FleetScreen(Verbs):
         if not self.view.filter:
             self._share_height(self.size.height)
         self._show_count()
+
+    def _count_on(self) -> None:
+        """Ten thousand rows are added up slice by slice, beside the keys."""
+        self.totals.count_on(self.gpudash.scene.now)
+        if self.totals.is_complete:
+            self._show_strip()
+        else:
+            self.set_timer(COUNT_PAUSE_S, self._count_on)
 
     def _search_on(self) -> None:
         """A slow filter goes on between two keys."""

@@ -1,122 +1,187 @@
-"""The command palette: every key, screen, instance and theme by name. Fed from the key table, so nothing is listed
-twice.
+"""The command palette: type a few letters of what you want. A theme is put on while the cursor is on its line, and
+taken off again if you go on or leave by Esc.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import ClassVar
 
-from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
-from textual.screen import Screen
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.message import Message
+from textual.widgets import Input
 
-from gpudash.ui import themes
-from gpudash.ui.actions import ACTIONS
-from gpudash.ui.cells import gpu_name
-from gpudash.ui.screens.fleet import FleetScreen
+from gpudash.ui import commands
+from gpudash.ui import format as fmt
+from gpudash.ui.commands import Command, Found
+from gpudash.ui.scene import Line, Scene, Span
+from gpudash.ui.screens.dialog import Dialog, Lines
+from gpudash.ui.widgets.paint import Painted
 
-if TYPE_CHECKING:
-    from gpudash.ui.app import GpudashApp
-
-Command = tuple[str, str, Callable[[], Any]]
-"""What is shown, what it does in a sentence, and how it is done."""
-
-
-class _Source:
-    """Some commands for the screen below."""
-
-    def __init__(self, screen: Screen[Any]) -> None:
-        self.screen = screen
-        self.app = cast("GpudashApp", screen.app)
-
-    def commands(self) -> Iterator[Command]:
-        raise NotImplementedError
+PREVIEW_AFTER_S = 0.06
+"""The cursor must rest that long on a theme, so that passing a dozen does not put on a dozen."""
+MOST_LINES = 20
+_KEY_WIDTH, _LABEL_WIDTH = 9, 26
 
 
-class KeyCommands(_Source):
-    """What the keys of the screen below do."""
+class CommandLines(Painted):
+    """The commands that fit; the cursor is moved by the keys of the palette, or by the mouse."""
 
-    def commands(self) -> Iterator[Command]:
-        for action in ACTIONS:
-            if action.group != "move" and any(b.id == action.id for b in _bindings(self.screen)):
-                label = f"{action.label[0].upper()}{action.label[1:]}"
-                label = f"Sort {action.label}" if action.group == "sort" else label
-                yield f"{label}  ({action.shown_key})", action.sentence, self._runner(action.method)
+    ground = "surface"
 
-    def _runner(self, method: str) -> Callable[[], Any]:
-        screen = self.screen
+    class Clicked(Message):
+        """A command was clicked."""
 
-        async def run() -> None:
-            await self.app.run_action(method, screen)
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[Found] = []
+        self.index = 0
+        self.top = 0
 
-        return run
+    @property
+    def command(self) -> Command | None:
+        """The one under the cursor."""
+        return self.found[self.index].command if self.found else None
 
+    def show(self, found: list[Found]) -> None:
+        self.found, self.index, self.top = found, 0, 0
+        self.styles.height = max(1, min(len(found), self.app.size.height - 12, MOST_LINES))
+        self.update_lines()
 
-class InstanceCommands(_Source):
-    """Go to an instance by name."""
+    def move(self, step: int) -> None:
+        """Up and down by one goes round at the ends; by a page it stops there."""
+        if not self.found:
+            return
+        last = len(self.found) - 1
+        if abs(step) == 1:
+            self.index = (self.index + step) % (last + 1)
+        else:
+            self.index = max(0, min(last, self.index + step))
+        height = max(1, self.size.height)
+        self.top = max(self.index - height + 1, min(self.top, self.index))
+        self.update_lines()
 
-    def commands(self) -> Iterator[Command]:
-        for record in list(self.app.fleet.store.records.values())[:2000]:
-            instance = record.instance
-            text = f"Go to {_plain(instance.name or record.key.id)}"
-            yield text, f"{record.key.account} · {gpu_name(record)} · {instance.state.value}", self._goer(record.key)
+    def line_at(self, y: int) -> tuple[Line, str]:
+        number = self.top + y
+        if number >= len(self.found):
+            return ((("  Nothing has that name.", "muted"),) if y == 0 and not self.found else ()), self.ground
+        return _line(self.found[number], number == self.index, self.size.width)
 
-    def _goer(self, key: object) -> Callable[[], Any]:
-        def go() -> None:
-            screen = self.app.screen
-            if isinstance(screen, FleetScreen):
-                screen.go_to(key)
+    def on_click(self, event: events.Click) -> None:
+        if self.top + event.y < len(self.found):
+            self.move(self.top + event.y - self.index if self.top + event.y != self.index else 0)
+            self.post_message(self.Clicked())
 
-        return go
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        event.stop()
+        self.move(3)
 
-
-class ThemeCommands(_Source):
-    """Themes, tried as soon as they are chosen."""
-
-    def commands(self) -> Iterator[Command]:
-        good, bad = themes.load_all()
-        yield "Themes: look at them all", "A list that shows each as the cursor passes.", self._list
-        for theme in good:
-            yield f"Theme {theme.name}", theme.about, self._chooser(theme.name)
-        for problem in bad:
-            yield f"Theme refused: {_plain(problem.text)}", problem.hint or "", lambda: None
-
-    def _list(self) -> None:
-        from gpudash.ui.screens.themepicker import ThemePicker
-
-        self.app.push_screen(ThemePicker())
-
-    def _chooser(self, name: str) -> Callable[[], Any]:
-        return lambda: self.app.choose_theme(name)
-
-
-class Everything(Provider):
-    """All sources in one provider, because several would come in any order."""
-
-    def _commands(self) -> Iterator[Command]:
-        for source in (KeyCommands, InstanceCommands, ThemeCommands):
-            yield from source(self.screen).commands()
-
-    async def discover(self) -> Hits:
-        for text, sentence, run in self._commands():
-            yield DiscoveryHit(text, run, text=text, help=sentence)
-
-    async def search(self, query: str) -> Hits:
-        matcher = self.matcher(query)
-        for text, sentence, run in self._commands():
-            score = max(matcher.match(text), 0.7 * matcher.match(sentence))
-            if score > 0:
-                yield Hit(score, matcher.highlight(text), run, text=text, help=sentence)
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        event.stop()
+        self.move(-3)
 
 
-def open_palette(app: GpudashApp) -> None:
-    """Open it over the present screen."""
-    app.push_screen(CommandPalette(providers=[Everything], placeholder="verb, screen, instance or theme"))
+class Palette(Dialog[Command]):
+    """Answers the command that was chosen."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "move(-1)", "up", show=False),
+        Binding("down,tab", "move(1)", "down", show=False),
+        Binding("pageup", "move(-10)", "page up", show=False),
+        Binding("pagedown", "move(10)", "page down", show=False),
+        Binding("ctrl+home", "move(-100000)", "first", show=False),
+        Binding("ctrl+end", "move(100000)", "last", show=False),
+    ]
+    DEFAULT_CSS = """
+    Palette .box { margin: 2 0 0 0; }
+    Palette Input { margin: 0 0 1 0; }
+    """
+
+    def __init__(self, known: list[Command]) -> None:
+        super().__init__()
+        self._known = known
+        self._rests = 0
+
+    def compose(self) -> ComposeResult:
+        self._worn = self.gpudash.look.name
+        with Vertical(classes="box -wide") as box:
+            box.border_title = self.words("What shall be done?")
+            box.border_subtitle = self.words("Enter does it · Esc leaves it")
+            field = Input(placeholder="a verb, a screen, an instance, a theme", select_on_focus=False)
+            field.cursor_blink = False
+            yield field
+            yield CommandLines()
+            yield Lines(self._count, height=1)
+
+    def on_mount(self) -> None:
+        self.query_one(Input).focus()
+        self._lines.show(commands.find(self._known, ""))
+
+    @property
+    def _lines(self) -> CommandLines:
+        return self.query_one(CommandLines)
+
+    def _count(self, scene: Scene, width: int) -> list[Line]:
+        found = len(self._lines.found)
+        text = f"{found} of {len(self._known)}" if found != len(self._known) else fmt.plural(found, "command")
+        return [((text.rjust(width - 1), "muted"),)]
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self._lines.show(commands.find(self._known, event.value))
+        self._moved()
+
+    def on_input_submitted(self) -> None:
+        self._choose()
+
+    def on_command_lines_clicked(self) -> None:
+        self._choose()
+
+    def action_move(self, step: int) -> None:
+        self._lines.move(step)
+        self._moved()
+
+    def _moved(self) -> None:
+        self.redraw()
+        self._rests += 1
+        self.set_timer(PREVIEW_AFTER_S, lambda number=self._rests: self._preview(number))
+
+    def _preview(self, number: int) -> None:
+        if number != self._rests:
+            return
+        command = self._lines.command
+        self._wear(command.theme if command and command.theme else self._worn)
+
+    def _wear(self, theme: str) -> None:
+        if self.gpudash.look.name != theme:
+            self.gpudash.use_theme_named(theme)
+
+    def _choose(self) -> None:
+        command = self._lines.command
+        if command is None:
+            return
+        self._rests += 1
+        if command.theme is None:
+            self._wear(self._worn)
+        self.dismiss(command)
+
+    def action_back(self) -> None:
+        self._rests += 1
+        self._wear(self._worn)
+        self.dismiss(None)
 
 
-def _bindings(screen: Screen[Any]) -> list[Any]:
-    return [binding for bindings in screen._bindings.key_to_bindings.values() for binding in bindings]
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", "(").replace("]", ")")
+def _line(found: Found, here: bool, width: int) -> tuple[Line, str]:
+    command, off = found.command, found.command.reason is not None
+    spans: list[Span] = [("▸ " if here else "  ", "mark")]
+    spans.append((fmt.fit(command.key, _KEY_WIDTH), "key-off" if off else "key"))
+    label = fmt.clean(command.label)
+    shown = fmt.fit(label, min(_LABEL_WIDTH, max(8, width - _KEY_WIDTH - 3)))
+    if found.places and label == command.label and not off:
+        for number, letter in enumerate(shown):
+            spans.append((letter, "accent" if number in found.places else "value"))
+    else:
+        spans.append((shown, "muted" if off else "value"))
+    spans.append((f" {fmt.clean(command.about())}", "muted"))
+    return tuple(spans), "cursor" if here else "surface"

@@ -17,8 +17,7 @@ class ThemePicker(Dialog[str]):
     """Live preview."""
 
     DEFAULT_CSS = """
-    ThemePicker { align: right bottom; background: transparent; }
-    ThemePicker .box { width: 64; margin: 0 2 2 0; }
+    ThemePicker .box { margin: 0 2 2 0; }
     """
 
     def __init__(self) -> None:
@@ -54,4 +53,4 @@ class ThemePicker(Dialog[str]):
 
 
 def _line(theme: themes.ThemeFile) -> Line:
-    return ((theme.name.ljust(17), "value"), (theme.about[:40], "muted"))
+    return ((theme.name.ljust(17), "value"), (theme.about, "muted"))

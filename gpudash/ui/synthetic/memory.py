@@ -6,21 +6,23 @@ cloud; a launch goes through its steps. `calls` lists what was asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import count
+from typing import TypeVar
 
 from gpudash.clock import Clock
 from gpudash.config import Config
-from gpudash.errors import Refused
+from gpudash.errors import Refused, StatusdError
 from gpudash.fleet.changes import ChangeSet
 from gpudash.fleet.record import Record
 from gpudash.fleet.spending import Spending, report
 from gpudash.fleet.store import FleetStore
-from gpudash.model.capability import Verb
+from gpudash.model.capability import LaunchOption, Verb
 from gpudash.model.event import Event
+from gpudash.model.history import History
 from gpudash.model.instance import Instance, InstanceKey, InstanceState
 from gpudash.model.listing import Listing
 from gpudash.model.money import Interval
@@ -30,6 +32,8 @@ from gpudash.model.policy import EndAction, Policy
 from gpudash.model.tunnel import Tunnel, TunnelState
 from gpudash.providers.base import Leftover
 from gpudash.ui.synthetic.money import MemoryCosts
+
+T = TypeVar("T")
 
 Listener = Callable[[ChangeSet], None]
 
@@ -62,6 +66,7 @@ class MemoryActions:
         health_path: str | None = None,
         recipe: str | None = None,
         options: dict[str, str] | None = None,
+        others: Iterable[Offer] = (),
     ) -> LaunchOrder:
         """A complete order; nothing is asked."""
         defaults = self.config.defaults
@@ -79,6 +84,10 @@ class MemoryActions:
         return LaunchOrder(
             f"gpudash-{name}", offer.account, offer.region, offer.instance_type, name, offer.spot, policy, offer
         )
+
+    def launch_options(self, account: str) -> tuple[LaunchOption, ...]:
+        """None: a cloud in memory has what every cloud has."""
+        return ()
 
 
 @dataclass
@@ -103,6 +112,9 @@ class MemoryCloud:
     """What was billed before the open intervals of the records; instances that are gone too."""
     names: dict[InstanceKey, str] = field(default_factory=dict)
     """Of instances that are gone."""
+    histories: dict[InstanceKey, History] = field(default_factory=dict)
+    logs: dict[InstanceKey, tuple[str, ...]] = field(default_factory=dict)
+    """What the daemons remember and write; a host that has none is too old."""
 
 
 class MemoryFleet:
@@ -257,6 +269,20 @@ class MemoryFleet:
         names = {**self.cloud.names, **{key: record.instance.name for key, record in records.items()}}
         now = self.clock.now()
         return report(MemoryCosts(billed, names, now), self.session.config, since, until, now)
+
+    async def operations(self, key: InstanceKey) -> list[Operation]:
+        return [operation for operation in self.store.operations.values() if operation.key == key]
+
+    async def history(self, key: InstanceKey) -> History:
+        return self._told(self.cloud.histories, key, "has no history: it is too old to remember")
+
+    async def host_log(self, key: InstanceKey) -> tuple[str, ...]:
+        return self._told(self.cloud.logs, key, "does not tell its log")
+
+    def _told(self, answers: Mapping[InstanceKey, T], key: InstanceKey, problem: str) -> T:
+        if key not in answers:
+            raise StatusdError(f"statusd on {self.store.records[key].instance.name} {problem}.")
+        return answers[key]
 
     async def intervals(self, key: InstanceKey) -> list[Interval]:
         record = self.store.records.get(key)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from textual import events
 
 from gpudash.ui import format as fmt
-from gpudash.ui.actions import Action
+from gpudash.ui.actions import Action, display_key
 from gpudash.ui.scene import Line, Scene, Span
 from gpudash.ui.widgets.paint import PaintedBlock
 
@@ -73,7 +73,7 @@ class Footer(PaintedBlock):
             return [(*spans, (self._answer.text, self._answer.token))]
         x = sum(fmt.cell_len(text) for text, _ in spans)
         for action, enabled in self._fitting(width - x):
-            key, label = action.shown_key, f" {action.label}"
+            key, label = self._key(action), f" {action.label}"
             cells = fmt.cell_len(key) + len(label)
             spans += [(key, "key" if enabled else "key-off"), (label, "text" if enabled else "key-off"), ("  ", "text")]
             self._places.append((x, x + cells, action))
@@ -83,10 +83,13 @@ class Footer(PaintedBlock):
             spans += [(hint.rjust(width - x - 1), "muted")]
         return [tuple(spans)]
 
+    def _key(self, action: Action) -> str:
+        return display_key(self.gpudash.key_of(action).split(",")[0])
+
     def _fitting(self, room: int) -> Sequence[tuple[Action, bool]]:
         """The keys that fit whole: those that can act and the way to help stay longest."""
         keys = list(self.facts.keys)
-        while keys and sum(fmt.cell_len(a.shown_key) + len(a.label) + 3 for a, _ in keys) > room:
+        while keys and sum(fmt.cell_len(self._key(a)) + len(a.label) + 3 for a, _ in keys) > room:
             disabled = [pair for pair in keys if not pair[1]]
             victim = disabled[-1] if disabled else keys[-3] if len(keys) > 3 else keys[-1]
             keys.remove(victim)

@@ -6,7 +6,8 @@ import json
 import re
 from pathlib import Path
 
-from gpudash.providers.aws import images, policies, request
+from gpudash.providers.aws import images, policies
+from gpudash.providers.aws.options import LAUNCH_OPTIONS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "aws.md").read_text()
 
@@ -21,5 +22,5 @@ def test_every_option_has_its_line() -> None:
     """And no line speaks of one that is not there."""
     table = PAGE[PAGE.index("Options (") : PAGE.index("## Tags")]
     named = {name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(.*?)`", row)}
-    assert named == request.OPTIONS | {"tag.KEY"}
+    assert named == {option.name.replace("tag.", "tag.KEY") for option in LAUNCH_OPTIONS}
     assert all(f"`{alias}`" in table for alias in images.ALIASES)

@@ -154,7 +154,7 @@ def test_hibernation_of_too_much_memory_is_refused() -> None:
         built(order(options={"hibernate": "true"}), replace(M5, memory_mib=160 * 1024))
 
 
-@pytest.mark.parametrize("text", ["64", "0", "-1", "1e3", "big", ""])
+@pytest.mark.parametrize("text", ["64", "0"])
 def test_a_disk_smaller_than_the_image_is_refused(text: str) -> None:
     """EC2 would refuse it later, in worse words."""
     with pytest.raises(UsageError, match="the image needs 65 GB"):

@@ -149,7 +149,7 @@ def test_nothing_comes_close(cloud: LambdaCloud) -> None:
 def test_a_filesystem_ties_the_launch_to_its_region(cloud: LambdaCloud) -> None:
     """One elsewhere, and one that is not there, are refused by name before the launch; alternatives keep the region."""
     cloud.fake.add_filesystem("data", "us-west-1")
-    with pytest.raises(ProviderError, match=r"Filesystem data is in us-west-1, not in us-east-1\."):
+    with pytest.raises(ProviderError, match=r"Filesystem data is in us-west-1, not in us-east-1\..+--region us-west-1"):
         cloud.provider.launch(cloud.order(region="us-east-1", options={"file_system": "data"}))
     with pytest.raises(ProviderError, match=r"Lambda has no filesystem nope\. It has: data\."):
         cloud.provider.launch(cloud.order(options={"file_system": "data, nope"}))
@@ -322,6 +322,21 @@ def test_an_account_with_a_key_elsewhere_and_one_without(cloud: LambdaCloud, mon
     assert other.list_instances("all").complete
     with pytest.raises(AuthRefused, match=r"no key was found \(looked at \$LAMBDA_API_KEY"):
         cloud.again().list_instances("all")
+
+
+# -- guards on the host -----------------------------------------------------------------------------------------------
+
+
+def test_a_host_ends_itself_only_where_the_person_agreed(cloud: LambdaCloud) -> None:
+    """Lambda has no lesser key than the account's: without consent the end comes from outside."""
+    key = cloud.provider.launch(cloud.order())
+    assert cloud.provider.end_spec(key) == {"method": "none"}
+    spec = cloud.again(key_on_hosts=True).end_spec(key)
+    (step,) = spec["terminate"]  # type: ignore[misc]
+    assert set(spec) == {"method", "terminate"}
+    assert step["url"] == f"{cloud.fake.url}/api/v1/instance-operations/terminate"
+    assert (step["body"], step["token_file"]) == ({"instance_ids": [key.id]}, "account.key")
+    assert os.environ[KEY_VARIABLE] not in str(spec)
 
 
 # -- ends and leftovers -----------------------------------------------------------------------------------------------

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from support.clouds import find, launched, listing
 from support.http_cloud import Fault, Reply
-from support.runpod_cloud import RunpodCloud, problem
+from support.runpod_cloud import RunpodCloud, problem, runpod_cloud
 
 from gpudash.errors import Ambiguous, NoCapacity, ProviderError, UsageError
 
 CREATE = r"^/v2/pods$"
+
+
+@pytest.fixture
+def cloud() -> Iterator[RunpodCloud]:
+    """The account over real HTTP, and its adapter."""
+    with runpod_cloud() as found:
+        yield found
 
 
 def sent(cloud: RunpodCloud, **changes: Any) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
 from support.clouds import find, launched, listing, reach
 from support.http_cloud import Fault, Reply, changed
-from support.runpod_cloud import RunpodCloud, problem
+from support.runpod_cloud import RunpodCloud, problem, runpod_cloud
 
 from gpudash.clock import ManualClock
 from gpudash.errors import AuthRefused, RateLimited, Unreachable
@@ -15,6 +16,13 @@ from gpudash.model.instance import EVERYWHERE, InstanceState
 from gpudash.model.offer import OfferFilter
 
 PODS = r"^/v2/pods$"
+
+
+@pytest.fixture
+def cloud() -> Iterator[RunpodCloud]:
+    """The account over real HTTP, and its adapter."""
+    with runpod_cloud() as found:
+        yield found
 
 
 def test_one_call_a_cycle(cloud: RunpodCloud) -> None:

@@ -1,0 +1,91 @@
+"""What soong's YAML says, in our words. Pure: nothing is written here, and no key leaves the file it stands in.
+
+soong (github.com/axiomantic/soong) keeps everything in ``~/.config/gpu-dashboard/config.yaml``; the layout is that of its
+`cli/src/soong/config.py`. Its key of Lambda stays there: the account that comes of it names the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gpudash.config.keyfiles import load_yaml
+from gpudash.config.settings import Account
+from gpudash.errors import ConfigError
+
+LEASE_LIMIT_H = 24 * 365
+
+
+def usual_file() -> Path:
+    """Where soong keeps its settings."""
+    return Path.home() / ".config" / "gpu-dashboard" / "config.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What can be taken over, and what cannot."""
+
+    account: Account
+    settings: dict[str, str | int] = field(default_factory=dict)
+    """Fields of ours by name: ``defaults.lease`` → ``4h``."""
+    left_out: tuple[tuple[str, str], ...] = ()
+    """soong's field, and what to do about it instead."""
+
+
+def read(path: Path, taken: Collection[str]) -> Imported:
+    """Read soong's file.
+
+    Args:
+        path: the file.
+        taken: names that accounts of ours have already.
+
+    Raises:
+        ConfigError: it is not there, others can read it, it is no YAML, or has no key of Lambda.
+    """
+    try:
+        if path.stat().st_mode & 0o077:
+            raise ConfigError(f"Others can read {path}, and it holds keys.", hint=f"Try: chmod 600 {path}")
+        body = load_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else "it is not text"
+        raise ConfigError(f"{path} cannot be read: {why}.", hint="Name the file: --import-soong FILE") from exc
+    if not isinstance(body, dict) or not _part(body, "lambda").get("api_key"):
+        raise ConfigError(f"{path} has no `lambda: {{api_key: …}}`, so it is not soong's.")
+    name = next(name for name in ("lambda", "soong", "soong-lambda") if name not in taken or name == "soong-lambda")
+    account = Account(name, "lambda", api_key_file=path)
+    return Imported(account, dict(_settings(body)), tuple(_left_out(body)))
+
+
+def _settings(body: dict[str, Any]) -> list[tuple[str, str | int]]:
+    found: list[tuple[str, str | int]] = []
+    hours = _part(body, "defaults").get("lease_hours")
+    if isinstance(hours, int) and not isinstance(hours, bool) and 0 < hours <= LEASE_LIMIT_H:
+        found.append(("defaults.lease", f"{hours}h"))
+    port = _part(body, "tunnel").get("sglang_port")
+    if isinstance(port, int) and not isinstance(port, bool) and 0 < port < 65536:
+        found.append(("defaults.service_port", port))
+    return found
+
+
+def _left_out(body: dict[str, Any]) -> list[tuple[str, str]]:
+    cloud, defaults = _part(body, "lambda"), _part(body, "defaults")
+    hints = [
+        ("lambda.default_region", cloud.get("default_region"), "give it to a launch: --region {}"),
+        ("lambda.filesystem_name", cloud.get("filesystem_name"), "give it to a launch: -o file_system={}"),
+        ("defaults.gpu", defaults.get("gpu"), "give it to a launch: --type {}"),
+        ("defaults.model", defaults.get("model"), "`gpudash fit` says what a model needs"),
+        ("ssh.key_path", _part(body, "ssh").get("key_path"), "give it to a launch: -o public_key={}.pub"),
+        ("cloudflare", _part(body, "cloudflare").get("api_token"), "gpudash has a watchdog of its own"),
+    ]
+    found = [(name, words.format(value)) for name, value, words in hints if value and isinstance(value, str)]
+    models = ", ".join(sorted(map(str, _part(body, "custom_models"))))
+    if models:
+        found.append(("custom_models", f"add them with their heads and layers: gpudash models add ({models})"))
+    return found
+
+
+def _part(body: dict[str, Any], name: str) -> dict[str, Any]:
+    part = body.get(name)
+    return part if isinstance(part, dict) else {}

@@ -1,0 +1,126 @@
+"""`gpudash configure` as people run it: what is found, what works, what is written, and that no key is shown."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pexpect
+import pytest
+from support import moto_server
+from support.lambda_cloud import KEY, KEY_VARIABLE, FakeLambda
+
+from gpudash.clock import SystemClock
+from tests.support.cli import Cli
+
+STALE = "test-key-that-nobody-takes"
+NOWHERE = "http://127.0.0.1:9"
+"""A proxy that does not listen: whatever is found is asked at its vendor's, and no packet leaves this machine."""
+
+
+@pytest.fixture(scope="module")
+def fake() -> Iterator[FakeLambda]:
+    """A Lambda account with one machine."""
+    cloud = FakeLambda(SystemClock())
+    cloud.add_machine()
+    yield cloud
+    cloud.close()
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """A home with credentials of AWS that work and a key of Lambda that does not."""
+    program = Cli(tmp_path / "home")
+    program.env |= {
+        "AWS_ENDPOINT_URL": moto_server.server_url(), "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1", "HTTPS_PROXY": NOWHERE, KEY_VARIABLE: STALE,
+    }  # fmt: skip
+    for name in ("AWS_PROFILE", "NO_PROXY", "no_proxy", "https_proxy"):
+        program.env.pop(name, None)
+    return program
+
+
+def test_what_works_is_written_and_comments_stay(cli: Cli) -> None:
+    """A key whose cloud does not answer is shown with the reason and left out; again, everything is known."""
+    cli.config("# mine\n[defaults]\ntheme = 'nord'  # dark\n")
+    looked = cli("configure")
+    assert (looked.code, "nothing was written" in looked.err) == (0, True)
+    assert cli.config_file.read_text() == "# mine\n[defaults]\ntheme = 'nord'  # dark\n"
+    body = cli.ok("configure", "--yes")
+    rows = {row["account"]: row for row in body["accounts"]}
+    assert (rows["aws"]["works"], rows["aws"]["written"], rows["aws"]["where"]) == (True, True, "$AWS_ACCESS_KEY_ID")
+    assert (rows["lambda"]["works"], rows["lambda"]["written"]) == (False, False)
+    assert "no connection" in rows["lambda"]["problem"]
+    text = cli.config_file.read_text()
+    assert text.startswith("# mine\n[defaults]\ntheme = 'nord'  # dark\n")
+    assert '[accounts.aws]\nprovider = "aws"\n' in text
+    again = cli.ok("configure", "--yes", "--no-check")
+    assert [(row["account"], row["new"]) for row in again["accounts"]] == [("aws", False), ("lambda", True)]
+
+
+def test_several_accounts_of_one_cloud(cli: Cli, fake: FakeLambda) -> None:
+    """Each with its own key; one that is refused makes exit code 5 and says what to do."""
+    for name in ("one", "two"):
+        key_file = cli.home / f"{name}.key"
+        key_file.write_text(KEY)
+        key_file.chmod(0o600)
+    sections = [
+        f'[accounts.{name}]\nprovider = "lambda"\nbase_url = "{fake.url}"\n{key}\n'
+        for name, key in (("one", 'api_key_file = "~/one.key"'), ("two", 'api_key_env = "SECOND"'))
+    ]
+    cli.config("\n".join(sections))
+    cli.env["SECOND"] = KEY
+    both = cli.ok("configure")
+    assert [(r["account"], r["works"], r["instances"]) for r in both["accounts"] if not r["new"]] == [
+        ("one", True, 1), ("two", True, 1),
+    ]  # fmt: skip
+    cli.env["SECOND"] = "another-test-key"
+    refused = cli("configure")
+    assert refused.code == 5
+    assert "API key was invalid" in refused.out
+    assert "Make a key at" in refused.out
+
+
+def test_soongs_file_is_taken_over(cli: Cli) -> None:
+    """The account names the file, the key is not copied; a lease of our own is not overwritten."""
+    path = cli.home / ".config" / "gpu-dashboard" / "config.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"lambda: {{api_key: {KEY}, default_region: us-west-1}}\ndefaults: {{lease_hours: 6}}\n")
+    path.chmod(0o600)
+    text = cli("configure", "--no-check", "--import-soong", "--yes")
+    assert text.code == 0
+    assert "soong's lambda.default_region has no setting here: give it to a launch: --region us-west-1" in text.out
+    written = cli.config_file.read_text()
+    assert 'lease = "6h"' in written
+    assert 'api_key_file = "~/.config/gpu-dashboard/config.yaml"' in written
+    assert KEY not in written + text.out + text.err
+    cli.config('[defaults]\nlease = "2h"\n')
+    kept = cli.ok("configure", "--no-check", "--import-soong", str(path), "--yes")
+    assert kept["imported"]["settings"] == {}
+    assert 'lease = "2h"' in cli.config_file.read_text()
+    assert cli("configure", "--import-soong", "/nowhere.yaml").code == 2
+
+
+def test_nothing_is_written_against_read_only(cli: Cli) -> None:
+    """Looking is fine."""
+    assert cli("configure", "--read-only", "--no-check").code == 0
+    answer = cli("configure", "--read-only", "--no-check", "--yes")
+    assert (answer.code, "--read-only was given" in answer.err) == (4, True)
+    assert not cli.config_file.exists()
+
+
+def test_on_a_terminal_each_account_is_asked_for(cli: Cli) -> None:
+    """Yes to one, no to the other."""
+    with pexpect.spawn(
+        sys.executable, ["-m", "gpudash", "configure", "--no-check"], env=cli.env, cwd=str(cli.home), encoding="utf-8",
+        dimensions=(40, 160), timeout=30,
+    ) as person:  # fmt: skip
+        person.expect_exact("Write account aws ($AWS_ACCESS_KEY_ID)? [Y/n] ")
+        person.sendline("n")
+        person.expect_exact("Write account lambda ($LAMBDA_API_KEY)? [Y/n] ")
+        person.sendline("")
+        person.expect_exact("wrote account lambda to ")
+        person.expect(pexpect.EOF)
+    assert cli.config_file.read_text() == '[accounts.lambda]\nprovider = "lambda"\napi_key_env = "LAMBDA_API_KEY"\n'
+    assert STALE not in (person.before or "")
