@@ -34,6 +34,7 @@ LIVE = re.compile(
             r"\w+ \S+ → 404: no such answer",  # a refused key, in the form that the live service and the client know
             r"GET /api/v0/instances/pending-price-increases: no such operation",  # the client's; not in the file yet
             r"DELETE /api/v0/instances/\d+: a body where none is described",  # an empty object, as the client sends
+            r"GET /api/v0/instances/\d+ → 200: instances/(ports|extra_env)",  # a map, as in the list; the file says numbers
             r"GET /api/v0/gpu_names/unique: no such operation",  # the client asks at each start
         )
     )
@@ -49,17 +50,16 @@ def cloud() -> Iterator[VastCloud]:
         yield found
 
 
-def findings(cloud: VastCloud) -> list[str]:
-    """Every exchange so far against the published file; ours must not send a field that it lacks."""
+def findings(cloud: VastCloud) -> str:
+    """All exchanges so far against the published file: our requests with no field that it lacks, and every answer."""
     judge = published("vast.yaml")
-    found = [
-        finding
-        for request, reply in cloud.fake.exchanges
-        for finding in judge.findings(
-            request, reply, closed=request.headers.get("user-agent", "").startswith("gpudash/")
-        )
-    ]
-    return [finding for finding in found if not LIVE.match(finding)]
+    found = []
+    for request, reply in cloud.fake.exchanges:
+        ours = request.headers.get("user-agent", "").startswith("gpudash/")
+        said = judge.findings(request, reply, closed=True)
+        # What its own client sends against its own file is its affair: nulls, an older spelling of runtypes.
+        found += [line for line in said if (ours or "→" in line) and not LIVE.match(line)]
+    return "\n".join(found)
 
 
 def test_all_that_we_send_and_the_fake_answers_is_as_published(
@@ -90,7 +90,7 @@ def test_all_that_we_send_and_the_fake_answers_is_as_published(
         cloud.again().list_instances(EVERYWHERE)
     asked = {(request.method, request.path.split("/")[3]) for request, _ in cloud.fake.exchanges}
     assert {("POST", "bundles"), ("PUT", "asks"), ("DELETE", "instances"), ("POST", "ssh")} <= asked
-    assert "\n".join(findings(cloud)) == ""
+    assert findings(cloud) == ""
 
 
 def test_the_file_would_notice(cloud: VastCloud) -> None:
@@ -171,4 +171,4 @@ def test_the_vendors_client_lives_a_life_at_the_fake(cloud: VastCloud, tmp_path:
     for number in (*listed, ours_made.key.id):
         client("destroy", "instance", str(number), "-y")
     assert listing(cloud).items == ()
-    assert "\n".join(findings(cloud)) == ""
+    assert findings(cloud) == ""

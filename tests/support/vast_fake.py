@@ -104,6 +104,7 @@ class Contract:
     word: str | None = None
     """A state that a test has set."""
     ended_at: datetime | None = None
+    rebooted_at: datetime | None = None
 
 
 def with_url(request: Request) -> Request:
@@ -218,6 +219,14 @@ class FakeVast(HttpCloud):
             contract.wanted, contract.since, contract.outbid = body["state"], self.clock.now(), False
         return Reply(200, {"success": True})
 
+    @route("PUT", r"/api/v0/instances/reboot/(?P<id>\d+)")
+    def reboot(self, request: Request, id: str) -> Reply:
+        contract = self._of(id)
+        if contract is None:
+            return gone()
+        contract.rebooted_at = self.clock.now()
+        return Reply(200, {"success": True})
+
     @route("DELETE", r"/api/v0/instances/(?P<id>\d+)")
     def destroy(self, request: Request, id: str) -> Reply:
         contract = self._of(id)
@@ -328,6 +337,8 @@ class FakeVast(HttpCloud):
             return "exited", "stopped", "stopped"
         if contract.wanted == "stopped":
             return ("running" if age < self.stop_s else "exited"), "stopped", "stopped"
+        if contract.rebooted_at is not None and self._age_s(contract.rebooted_at) < self.load_s:
+            return "rebooting", "running", "running"
         word = None if age < self.load_s / 3 else "loading" if age < self.load_s else "running"
         return word, "running", "running"
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 CAPABILITIES = Capabilities(
     provider="vast",
     can_stop=True,
+    can_restart=True,
     can_hibernate=False,
     has_spot=True,
     has_tags=True,

@@ -145,6 +145,10 @@ class VastProvider:
         with self._lock:
             self._stopped.add(key.id)
 
+    def restart(self, key: InstanceKey) -> None:
+        """Reboot the container in place; it keeps its GPU and its disk."""
+        self._put(key, f"reboot/{key.id}", f"restart {key.id}", {})
+
     def hibernate(self, key: InstanceKey) -> None:
         """Vast has no such thing."""
         raise Unsupported(CAPABILITIES.why_not[Verb.HIBERNATE])
@@ -272,12 +276,13 @@ class VastProvider:
     # -- changing -------------------------------------------------------------------------------------------------
 
     def _manage(self, key: InstanceKey, doing: str, body: Mapping[str, str]) -> None:
-        words = f"{doing} {key.id}"
+        self._put(key, key.id, f"{doing} {key.id}", body)
+
+    def _put(self, key: InstanceKey, place: str, words: str, body: Mapping[str, str]) -> None:
         if not key.id.isdecimal():
             raise ProviderError(f"Could not {words}: Vast's ids are numbers.")
         try:
-            path = f"/api/v0/instances/{key.id}/"
-            self.api.write("PUT", path, words, json=body, throttle=self._pace.manage)
+            self.api.write("PUT", f"/api/v0/instances/{place}/", words, json=body, throttle=self._pace.manage)
         except ProviderError as exc:
             if exc.code in GONE:
                 raise ProviderError(f"{exc.text} It was terminated, or never was.", hint="Launch another one.") from exc
