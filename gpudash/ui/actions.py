@@ -184,6 +184,8 @@ ACTIONS: tuple[Action, ...] = (
            Danger.CHANGES, _verb(Verb.KEEPALIVE), 3),
     Action("start", "r", "start", "Start a stopped or hibernated instance.", "act", _BOTH,
            Danger.CHANGES, _verb(Verb.START), 8),
+    Action("restart", "b", "restart", "Restart it in place, where its cloud can; what runs on it ends.", "act", _BOTH,
+           Danger.CHANGES, _verb(Verb.RESTART)),
     Action("stop", "x", "stop", "Stop: compute ends, the disk stays. Can be undone for 5 s.", "act", _BOTH,
            Danger.DESTROYS, _verb(Verb.STOP), 7),
     Action("hibernate", "h", "hibernate", "Stop with the memory kept on disk.", "act", _BOTH,

@@ -200,7 +200,8 @@ class LaunchScreen(ListScreen[Offer]):
     def __init__(self) -> None:
         super().__init__()
         self.operation_id: str | None = None
-        self.action_number = 0
+        self.then: EndAction | None = None
+        """The idle action that was chosen; None is what the settings say, or the nearest that the cloud has."""
         self.models: Mapping[str, Model] = {}
         self.wishes: dict[str, Wishes] = {}
         """What the options say, by cloud: they differ."""
@@ -208,7 +209,6 @@ class LaunchScreen(ListScreen[Offer]):
 
     def compose(self) -> ComposeResult:
         defaults = self.fleet.session.config.defaults
-        self.action_number = _ACTIONS.index(defaults.idle_action)
         heading, table, footer = super().compose()
         yield heading
         yield FilterBar(
@@ -219,7 +219,7 @@ class LaunchScreen(ListScreen[Offer]):
             yield from self._field("name", Input(id="name"))
             yield from self._field("lease", Input(format_duration(defaults.lease), id="lease", classes="short"))
             yield from self._field("idle", Input(format_duration(defaults.idle_timeout), id="idle", classes="short"))
-            yield from self._field("then", Button(_ACTIONS[self.action_number].value, id="then"))
+            yield from self._field("then", Button(defaults.idle_action.value, id="then"))
             yield Button("Options", id="options")
             yield Button("Launch", id="launch")
         yield Lines(self._summary, height=2, id="summary")
@@ -248,7 +248,7 @@ class LaunchScreen(ListScreen[Offer]):
         super().rebuild()
         if self.table.cursor_row is None:
             self.table.move_to(0)
-        self._suggest()
+        self._follow_offer()
 
     def right(self, scene: Scene) -> Line:
         if not self.asked:
@@ -281,6 +281,9 @@ class LaunchScreen(ListScreen[Offer]):
     @property
     def order(self) -> LaunchOrder | str | None:
         """The order as it stands, or what is wrong with it; None without an offer."""
+        return self._order(self.then)
+
+    def _order(self, then: EndAction | None) -> LaunchOrder | str | None:
         offer = self.table.record
         if offer is None:
             return None
@@ -290,21 +293,43 @@ class LaunchScreen(ListScreen[Offer]):
         if reason is not None:
             return reason
         try:
-            return self._planned(offer, self.wishes.get(offer.provider, Wishes()))
+            return self._planned(offer, self.wishes.get(offer.provider, Wishes()), then)
         except GpudashError as exc:
             return str(exc)
 
-    def _planned(self, offer: Offer, wishes: Wishes) -> LaunchOrder:
+    def _planned(self, offer: Offer, wishes: Wishes, then: EndAction | None) -> LaunchOrder:
         return self.fleet.session.actions.plan_launch(
             offer,
             name=self.query_one("#name", Input).value.strip() or None,
             lease=parse_duration(self.query_one("#lease", Input).value, field="lease"),
             idle_timeout=parse_duration(self.query_one("#idle", Input).value, field="idle"),
-            idle_action=_ACTIONS[self.action_number],
+            idle_action=then,
             max_price=wishes.max_price,
             options=wishes.options,
             others=[row.record for row in self.view.rows.values()] if wishes.may_stand_in else (),
         )
+
+    def _show_action(self) -> None:
+        """The button says what the order would do: clouds without a stop terminate."""
+        order, button = self.order, self.query_one("#then", Button)
+        if isinstance(order, LaunchOrder):
+            button.label = order.policy.idle_action.value
+
+    def _next_action(self) -> None:
+        """The next idle action that this cloud has."""
+        order = self.order
+        now = order.policy.idle_action if isinstance(order, LaunchOrder) else self.then
+        start = _ACTIONS.index(now) + 1 if now in _ACTIONS else 0
+        following = [_ACTIONS[(start + step) % len(_ACTIONS)] for step in range(len(_ACTIONS))]
+        self.then = next((then for then in following if isinstance(self._order(then), LaunchOrder)), self.then)
+        self._show_action()
+
+    def _follow_offer(self) -> None:
+        """Name and idle action for what is under the cursor now."""
+        self._suggest()
+        if self.then is not None and not isinstance(self.order, LaunchOrder):
+            self.then = None
+        self._show_action()
 
     def _suggest(self) -> None:
         """A name for what is under the cursor, until the person types one."""
@@ -361,7 +386,7 @@ class LaunchScreen(ListScreen[Offer]):
         self.action_order()
 
     def on_line_table_highlighted(self) -> None:
-        self._suggest()
+        self._follow_offer()
         self.query_one("#summary", Lines).update_lines()
 
     def on_input_changed(self, event: Input.Changed) -> None:
@@ -372,8 +397,7 @@ class LaunchScreen(ListScreen[Offer]):
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         if event.button.id == "then":
-            self.action_number = (self.action_number + 1) % len(_ACTIONS)
-            event.button.label = _ACTIONS[self.action_number].value
+            self._next_action()
             self.query_one("#summary", Lines).update_lines()
         elif event.button.id == "options":
             self.action_options()
@@ -388,7 +412,7 @@ class LaunchScreen(ListScreen[Offer]):
 
         def against(wishes: Wishes) -> str | None:
             try:
-                self._planned(offer, wishes)
+                self._planned(offer, wishes, self.then)
             except GpudashError as exc:
                 return str(exc)
             cap, price = wishes.max_price, offer.total
