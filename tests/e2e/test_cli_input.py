@@ -48,7 +48,7 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
         (["offers", "--min-vram", "lots"], 2, "lots"),
         (["offers", "--account", "nowhere"], 2, "nowhere"),
         (["offers", "--reliability", "99"], 2, "like 0.99"),
-        (["launch", "--type", "1x-t4", "-o", "disk"], 2, "KEY=VALUE"),
+        (["launch", "--type", "1x-t4", "-o", "disk"], 2, "NAME=VALUE"),
         (["show", "nothing-here"], 3, "nothing-here"),
         (["stop", "nothing-here", "--yes"], 3, "nothing-here"),
         (["terminate", "sandbox:sb-00000000", "--yes"], 3, "sb-00000000"),

@@ -10,7 +10,7 @@
 | offers | what is searched for, what comes back, and how it is ranked |
 | increases | higher prices that hosts have asked for |
 | keys | the person's SSH key at the account |
-| request, launch | from an order to one contract |
+| options, request, launch | from an order to one contract |
 | provider | the provider contract |
 """
 
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from gpudash.model.capability import Capabilities, Verb
 from gpudash.model.offer import OfferFact
+from gpudash.providers.vast.options import LAUNCH_OPTIONS
 
 if TYPE_CHECKING:
     from gpudash.clock import Clock
@@ -44,6 +45,7 @@ CAPABILITIES = Capabilities(
     },
     lists_everywhere=True,
     offer_facts=frozenset(OfferFact),
+    launch_options=LAUNCH_OPTIONS,
 )
 """Its tags are one label of at most 1,024 characters, which holds the name, our token and the limits."""
 

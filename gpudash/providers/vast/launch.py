@@ -1,4 +1,4 @@
-"""One launch: one machine after another is asked for until one is ours; a lost answer ends the search.
+"""One launch: one machine is asked for, once.
 
 A refused create may still have made a contract that is stopped and bills its disk: it is destroyed at once, or, where
 that fails, the launch counts as one that may have happened.
@@ -6,8 +6,7 @@ that fails, the launch counts as one that may have happened.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from decimal import Decimal
+from collections.abc import Mapping
 from typing import Any
 
 from gpudash.clock import Clock
@@ -19,11 +18,8 @@ from gpudash.providers.recent import Recent
 from gpudash.providers.vast import request
 from gpudash.providers.vast.api import GONE, Pace
 from gpudash.providers.vast.keys import Keys
-from gpudash.providers.vast.offers import DISK_GB, like, parse_offer, query, rank
+from gpudash.providers.vast.offers import DISK_GB, parse_offer, query, rank
 from gpudash.providers.vast.parse import read_type, whole
-
-TRIES = 3
-"""Machines that are asked for; Vast takes one create in 4.5 s."""
 
 
 def search(api: Api, pace: Pace, clock: Clock, account: str, wanted: OfferFilter) -> list[Offer]:
@@ -52,33 +48,21 @@ class Launches:
         self._keys, self._recent = keys, recent
 
     def launch(self, order: LaunchOrder) -> str:
-        """Ask for one instance and return its id.
-
-        With an offer: that machine, and when it has gone, others like it (`offers.like`) within the price cap.
+        """Ask for one instance and return its id: the machine of the order's offer, else the best of that type there.
 
         Raises:
-            Ambiguous: a create got no answer, or left a contract that could not be destroyed.
-            NoCapacity: none of the machines is free any more.
+            Ambiguous: the create got no answer, or left a contract that could not be destroyed.
+            NoCapacity: the machine is not free any more, or there is none.
             ProviderError: no such type, or any other definite no.
         """
         request.check(order)
-        first = order.offer if order.offer is not None and order.offer.id else self._best(order)
+        offer = order.offer if order.offer is not None and order.offer.id else self._best(order)
         key = self._keys.ensure(order.options.get("public_key"))
-        refused: list[str] = []
-        last: NoCapacity | None = None
-        for offer in self._candidates(first, order):
-            body = request.build(order, key.name, self._bid(order, offer))
-            try:
-                made = self._create(order, offer, body)
-            except NoCapacity as exc:
-                refused.append(offer.id or "")
-                last = exc
-                continue
-            self._recent.accepted(EVERYWHERE, made, _as_listed(made, offer, body))
-            return made
-        assert last is not None
-        text = f"{last.text} Asked for: {', '.join(refused)}." if len(refused) > 1 else last.text
-        raise NoCapacity(text, hint=last.hint) from last
+        bid = request.bid_of(order.options.get("bid") or offer.options.get("bid", "")) if order.spot else None
+        body = request.build(order, key.name, bid)
+        made = self._create(order, offer, body)
+        self._recent.accepted(EVERYWHERE, made, _as_listed(made, offer, body))
+        return made
 
     def destroy(self, contract: str, doing: str) -> None:
         """Ask for the end of a contract; an unknown one is success."""
@@ -107,23 +91,6 @@ class Launches:
                 hint="Look with `gpudash offers` at other countries and types.",
             )
         return found[0]
-
-    def _candidates(self, first: Offer, order: LaunchOrder) -> Iterator[Offer]:
-        """The machine that was chosen; then, where a person chose it, others that are as good."""
-        yield first
-        if order.offer is None:
-            return
-        others = search(self._api, self._pace, self._clock, self._account, like(first, order.max_price))
-        yield from [offer for offer in others if offer.id != first.id][: TRIES - 1]
-
-    def _bid(self, order: LaunchOrder, offer: Offer) -> Decimal | None:
-        """What the person named, else the least; a machine in place of another may take more, never one that was named."""
-        if not order.spot:
-            return None
-        given, least = order.options.get("bid"), offer.options.get("bid", "")
-        if given is None or offer is order.offer or order.offer is None:
-            return request.bid_of(given or least)
-        return max(request.bid_of(given), request.bid_of(least))
 
     def _create(self, order: LaunchOrder, offer: Offer, body: Mapping[str, Any]) -> str:
         doing = f"launch {order.instance_type} in {order.region}"

@@ -113,24 +113,6 @@ def rank(offers: Iterable[Offer], wanted: OfferFilter) -> list[Offer]:
     return kept
 
 
-def like(offer: Offer, cap: Decimal | None) -> OfferFilter:
-    """What may take the place of an offer that has gone: the same type in the same country, for no more money, on a host
-    that is no worse in what a person chose it by."""
-    total = offer.total
-    return OfferFilter(
-        instance_type=offer.instance_type,
-        region=offer.region,
-        spot=offer.spot,
-        max_price=cap if cap is not None else total.usd_per_hour if total else None,
-        disk_gb=int(offer.options.get("disk_gb") or DISK_GB),
-        cuda=offer.cuda,
-        min_reliability=None
-        if offer.reliability is None
-        else offer.reliability.quantize(Decimal("0.01"), "ROUND_FLOOR"),
-        with_unverified=offer.verified is False,
-    )
-
-
 def _order(offer: Offer) -> tuple[bool, Decimal, Decimal, str]:
     total = offer.total
     return (

@@ -1,22 +1,6 @@
 """From an order to the body of ``PUT /api/v0/asks/ID/``. Pure: what would be sent can be read and tested.
 
-Options of an order that only Vast knows (`LaunchOrder.options`), all text:
-
-| option | means |
-|---|---|
-| image | container image; else Vast's base image |
-| template | a template's hash id, whose image and settings are taken; what is given here wins |
-| onstart, onstart_file | a script that runs as root at every start of the container, up to 4,000 characters |
-| env.NAME | a variable of the container |
-| env_from.NAME | the same, from a variable of this machine: for secrets, which are written nowhere else |
-| ports | more ports of the container to map, ``8000,5432/udp`` |
-| disk_gb | the disk, which never grows; 32 |
-| bid | USD an hour for the whole machine, for spot; else the least that it takes |
-| registry_login_from | a variable of this machine that holds ``-u USER -p SECRET HOST`` |
-| volume | ``ID:/path``: a volume that stands on the same machine |
-| jupyter | ``true``: Vast starts JupyterLab beside SSH |
-| public_key | the file of the public key to log in with |
-| owner | a short name |
+What an order can be told stands in `options`.
 """
 
 from __future__ import annotations
@@ -31,13 +15,9 @@ from typing import Any
 from gpudash.errors import UsageError
 from gpudash.model.offer import LaunchOrder
 from gpudash.model.tags import LAUNCH_TOKEN, MANAGED, OWNER, policy_tags
-from gpudash.providers.vast import label
+from gpudash.providers.vast import CAPABILITIES, label
 from gpudash.providers.vast.offers import DISK_GB
 
-OPTIONS = frozenset({
-    "image", "template", "onstart", "onstart_file", "ports", "disk_gb", "bid", "registry_login_from", "volume",
-    "jupyter", "public_key", "owner",
-})  # fmt: skip
 IMAGE = "vastai/base-image:@vastai-automatic-tag"
 """The default of Vast's own API file: CUDA as the driver can, sshd, Python."""
 ONSTART_LIMIT = 4000
@@ -55,13 +35,13 @@ def check(order: LaunchOrder) -> None:
     Raises:
         UsageError: names it.
     """
-    known = ("env.", "env_from.")
-    unknown = sorted(name for name in order.options if name not in OPTIONS and not name.startswith(known))
-    if unknown:
-        raise UsageError(
-            f"vast knows no option {unknown[0]!r}.",
-            hint=f"It knows {', '.join(sorted(OPTIONS))}, env.NAME and env_from.NAME.",
-        )
+    for name, value in order.options.items():
+        option = CAPABILITIES.launch_option(name)
+        if option is None and name != "owner":
+            known = ", ".join(o.name + "NAME" if o.name.endswith(".") else o.name for o in CAPABILITIES.launch_options)
+            raise UsageError(f"vast knows no option {name!r}.", hint=f"It knows {known}.")
+        if option is not None and (problem := option.reason_against(value)):
+            raise UsageError(problem)
     disk_gb(order)
     _variables(order)
     _ports(order)
