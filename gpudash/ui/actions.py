@@ -146,6 +146,7 @@ class Action(NamedTuple):
 _BOTH = frozenset({"fleet", "instance"})
 _FLEET = frozenset({"fleet"})
 _ALL = frozenset({"fleet", "instance", "list"})
+_LISTS = frozenset({"list"})
 _PAGE = frozenset({"instance"})
 _TABLE = frozenset({"table"})
 
@@ -212,6 +213,10 @@ ACTIONS: tuple[Action, ...] = (
     Action("mark_up", "shift+up", "mark up", "Mark a range upwards; back again takes it back.", "look", _FLEET, reason=_one),
     Action("mark_down", "shift+down", "mark down", "Mark a range downwards; back again takes it back.", "look", _FLEET, reason=_one),
     Action("mark_all", "ctrl+a", "mark all", "Mark every row that is shown, or none.", "look", _FLEET, reason=_one),
+    Action("sort_next", "greater_than_sign", "next order", "In a list: sort by the next column.", "look", _LISTS),
+    Action("sort_before", "less_than_sign", "order before", "In a list: sort by the column before.", "look", _LISTS,
+           arguments="-1"),
+    Action("sort_turn", "S", "turn order", "In a list: turn the order round.", "look", _LISTS),
     Action("next_part", "tab,right", "next part", "The next part of the page of one instance.", "look", _PAGE),
     Action("previous_part", "shift+tab,left", "previous part", "The part before it.", "look", _PAGE),
     Action("refresh", "ctrl+r", "refresh", "Ask all clouds and hosts again now.", "look", _ALL),
@@ -265,7 +270,7 @@ def _keys(action: Action) -> str:
 _NAMES = {
     "space": "Space", "enter": "Enter", "tab": "Tab", "escape": "Esc", "up": "↑", "down": "↓", "pageup": "PgUp", "pagedown": "PgDn", "left": "←", "right": "→",
     "home": "Home", "end": "End", "f1": "F1", "colon": ":", "question_mark": "?", "slash": "/", "plus": "+",
-    "exclamation_mark": "!",
+    "exclamation_mark": "!", "less_than_sign": "<", "greater_than_sign": ">",
 }  # fmt: skip
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from support.http_cloud import Fault
-from support.lambda_cloud import KEY, KEY_VARIABLE, FakeLambda, error, no_capacity
+from support.lambda_cloud import KEY_VARIABLE
+from support.lambda_server import KEY, FakeLambda, no_capacity
+from support.waiting import eventually
 
 from gpudash.clock import SystemClock, parse_iso
 from tests.support.cli import Answer, Cli
@@ -86,31 +85,10 @@ def test_restart_is_proved_by_the_list(cli: Cli, fake: FakeLambda) -> None:
     assert fake.count("POST", "/restart$") == 1
 
 
-def test_the_key_is_nowhere(cli: Cli, fake: FakeLambda) -> None:
-    """Not on a screen, in a file, or in any process's arguments, though the cloud repeats it in its errors."""
-    echo = Fault("echo", error(401, "global/invalid-api-key", f"The key {KEY} was revoked."))
-    said, argvs = "", set[str]()
-    for command in ("ls", "show hers", "doctor"):
-        said += watched(cli, command, argvs)
-    with fake.fault(echo):
-        for command in ("ls --json", "offers", "leftovers", "events"):
-            said += watched(cli, command, argvs)
-    with fake.fault(echo):
-        refused = launch(cli, "--type", "gpu_1x_a10")
-    assert refused.code == 5
-    assert "[key] was revoked" in said
-    files = [path for path in cli.home.rglob("*") if path.is_file()]
-    assert any(path.name == "ledger.db" for path in files)
-    assert not [path for path in files if KEY.encode() in path.read_bytes()]
-    assert KEY not in said + refused.out + refused.err + "".join(argvs)
-
-
-def watched(cli: Cli, command: str, argvs: set[str]) -> str:
-    """What a command says; the arguments of every process of this machine meanwhile are added to `argvs`."""
-    process = cli.start(*command.split())
-    while process.poll() is None:
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            with suppress(OSError):
-                argvs.add(path.read_bytes().decode(errors="replace"))
-        time.sleep(0.02)
-    return "".join(process.communicate())
+def test_the_watchdog_ends_what_cannot_end_itself(cli: Cli, fake: FakeLambda) -> None:
+    """Ours is past its lease and goes; somebody else's stays."""
+    hers = fake.alive()
+    assert launch(cli, "--type", "gpu_1x_a10", "--lease", "1s", "--name", "short").code == 6
+    (ours,) = fake.alive() - hers
+    eventually(lambda: cli("watchdog", "--once", "--enforce", "--grace", "1s") and ours not in fake.alive(), "it ended")
+    assert fake.alive() == hers

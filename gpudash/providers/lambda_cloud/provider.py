@@ -126,6 +126,7 @@ class LambdaProvider:
                 return
             if exc.status is None or exc.status < 400 or not isinstance(exc, Unreachable) or not self._is_ending(key):
                 raise
+        self._recent.forget(key.id)
 
     def restart(self, key: InstanceKey) -> None:
         """Ask for a restart; a conflict with another change that is under way is a definite no."""
