@@ -38,8 +38,6 @@ class HttpCloudUnderTest(Cloud, Protocol):
 
     fake: Any
     """An `HttpCloud` with `alive()`, `create_lag_s`, `end_lag_s` and `ignores_ends`."""
-    account: Account
-    """As the settings have it; its key is where the cloud under test has put it."""
 
     def again(self, *, url: str | None = None, timeouts: Timeouts | None = None) -> Provider:
         """Another adapter."""
@@ -52,6 +50,12 @@ HTTP_CLOUDS: dict[str, tuple[Words, Callable[[], AbstractContextManager[Any]]]] 
     "vast": (VAST_WORDS, lambda: vast_cloud(visible_after_s=60.0)),
 }
 """Every cloud behind HTTP, with the settings that people have."""
+
+
+def account_of(cloud: Any) -> Account:
+    """The account as settings would have it; its key is where the cloud under test has put it."""
+    name = cloud.provider.account
+    return getattr(cloud, "account", None) or Account(name, cloud.provider.provider, base_url=cloud.fake.url)
 
 
 @dataclass(frozen=True)
