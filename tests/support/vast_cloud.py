@@ -6,6 +6,7 @@ import json
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -53,9 +54,14 @@ class VastCloud:
         self._made: list[VastProvider] = []
         self.provider = self.again()
 
+    @property
+    def account(self) -> Account:
+        """The account as settings would have it; its key stands in the environment."""
+        return Account("vast", "vast", base_url=self.fake.url)
+
     def again(self, *, url: str | None = None, timeouts: Timeouts | None = None, **account: Any) -> VastProvider:
         """Another adapter of the account, or of one at another origin."""
-        told = Account("vast", "vast", base_url=url or self.fake.url, **account)
+        told = replace(self.account, **{"base_url": url or self.fake.url, **account})
         self._made.append(VastProvider(told, self.clock, timeouts=timeouts, **self.settings))
         return self._made[-1]
 
