@@ -60,10 +60,12 @@ def main(count: int, rounds: int) -> None:
 
 def write_settings(home: str, clouds: dict[str, Any]) -> None:
     """The accounts, as a person has them."""
+    from support.http_faults import account_of
+
     from gpudash.config import save_account
 
     for _, cloud in clouds.values():
-        save_account(Path(home, "config", "gpudash", "config.toml"), cloud.account)
+        save_account(Path(home, "config", "gpudash", "config.toml"), account_of(cloud))
 
 
 def commands(clouds: dict[str, Any], count: int, rounds: int) -> None:
@@ -152,20 +154,21 @@ def call(where: str, key: str) -> Callable[[], float]:
 def hung(clouds: dict[str, Any]) -> None:
     """The others' answers with and without one that hangs."""
     from support.http_cloud import Fault
+    from support.http_faults import account_of
 
     from gpudash.config import Config
     from gpudash.fleet.session import Session
 
     if len(clouds) < 2:
         return
-    accounts = {cloud.account.name: cloud.account for _, cloud in clouds.values()}
+    accounts = {cloud.provider.account: account_of(cloud) for _, cloud in clouds.values()}
     name, (words, cloud) = next(iter(clouds.items()))
     method, path = words.calls["list"]
     with Session.open(Config(accounts=accounts), accounts=list(accounts), actor="benchmark") as session:
         session.poll(30.0)
-        free = last_answer(session, cloud.account.name)
+        free = last_answer(session, cloud.provider.account)
         with cloud.fake.fault(Fault("hang", wire="hang", method=method, path=path)):
-            slowed = last_answer(session, cloud.account.name)
+            slowed = last_answer(session, cloud.provider.account)
     print(f"  the others' answers while {name} hangs: {(slowed - free) * 1000:+.0f} ms")
 
 

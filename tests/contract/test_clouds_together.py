@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.clouds import launched
 from support.http_cloud import Fault
-from support.http_faults import HTTP_CLOUDS
+from support.http_faults import HTTP_CLOUDS, account_of
 
 from gpudash.config import Config
 from gpudash.fleet.session import Session
@@ -30,7 +30,7 @@ def clouds() -> Iterator[dict[str, Any]]:
 @pytest.fixture
 def session(clouds: dict[str, Any]) -> Iterator[Session]:
     """A session over all of them, with adapters as the registry makes them."""
-    accounts = {cloud.account.name: cloud.account for cloud in clouds.values()}
+    accounts = {cloud.provider.account: account_of(cloud) for cloud in clouds.values()}
     with Session.open(Config(accounts=accounts), accounts=list(accounts), actor="test") as opened:
         yield opened
 
@@ -59,7 +59,7 @@ def test_a_hung_cloud_holds_up_no_other(clouds: dict[str, Any], session: Session
     with clouds[hung].fake.fault(Fault("hang", wire="hang", method=method, path=path)):
         session.poll(PATIENCE_S)
     health = {account: told for (account, region), told in session.store.health.items() if region}
-    late = health.pop(clouds[hung].account.name)
+    late = health.pop(clouds[hung].provider.account)
     assert late.as_of is None or late.as_of < began
     assert f"no answer within {PATIENCE_S:g} s" in str(late.error)
     for account, told in health.items():
