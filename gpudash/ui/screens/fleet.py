@@ -223,7 +223,10 @@ class FleetScreen(Filtering, Verbs):
         from gpudash.ui.actions import reason_against
 
         situation = self.situation()
-        shown = sorted((action for action in ACTIONS if action.footer), key=lambda action: action.footer)
+        shown = sorted(
+            (action for action in ACTIONS if action.footer and "fleet" in action.screens),
+            key=lambda action: action.footer,
+        )
         keys = tuple((action, reason_against(action.id, situation) is None) for action in shown)
         stop = reason_against("stop", situation) if situation.targets else None
         self.footer.show(FooterFacts(keys, self._lead(), stop or ""))
