@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import cast
 
@@ -133,9 +133,22 @@ def run(argv: Sequence[str]) -> int:
     """Run one command line. Returns the exit code; raises nothing but `SystemExit` of a closed pipe."""
     speak_any_encoding()
     out = Output(json_wanted=wants_json(argv))
+    return _answering(argv, out, lambda: _run(list(argv), Run(out)))
+
+
+def ended_by(exc: BaseException, argv: Sequence[str]) -> int:
+    """What `run` answers where that was raised inside."""
+
+    def again() -> int:
+        raise exc
+
+    return _answering(argv, Output(json_wanted=False), again)
+
+
+def _answering(argv: Sequence[str], out: Output, action: Callable[[], int]) -> int:
     with quiet_pipe():
         try:
-            return _run(list(argv), Run(out))
+            return action()
         except GpudashError as exc:
             return out.failure(exc)
         except click.UsageError as exc:

@@ -27,7 +27,7 @@ from gpudash.fleet.desk import SENT_AT, Desk
 from gpudash.fleet.pace import backoff_s
 from gpudash.fleet.record import ENDING_VERBS, Record
 from gpudash.fleet.settle import Evidence, settle
-from gpudash.model.capability import Verb
+from gpudash.model.capability import LaunchOption, Verb
 from gpudash.model.endpoint import Bounds, Endpoint
 from gpudash.model.instance import Instance, InstanceKey
 from gpudash.model.listing import Listing
@@ -117,6 +117,10 @@ class Actions:
             options=options,
             others=others,
         )
+
+    def launch_options(self, account: str) -> tuple[LaunchOption, ...]:
+        """What a launch at that account's cloud can be told beside type, region and limits."""
+        return self.desk.accounts.capabilities(account).launch_options
 
     def reason_against(self, verb: Verb, record: Record | None, account: str | None = None) -> str | None:
         """Why that verb cannot be done there now, or None. Pure and instant. `account` for a launch."""

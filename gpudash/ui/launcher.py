@@ -130,6 +130,7 @@ def _build(run: Run, early: EarlyFrame, no_color: bool) -> tuple[GpudashApp, Cal
             prepare=_start_hosts if run.demo and not run.read_only else None,
             problems=problems,
             ledger_notice=notice,
+            views_file=None if run.synthetic else paths.state_dir() / f"views-{run.kind}.json",
             frame_saver=lambda app: _keep_frame(app, early),
             terminal_before=early.terminal_before,
         )

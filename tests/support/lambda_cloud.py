@@ -11,7 +11,7 @@ import hashlib
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -343,9 +343,14 @@ class LambdaCloud:
         self._made: list[LambdaProvider] = []
         self.provider = self.again()
 
+    @property
+    def account(self) -> Account:
+        """As the settings have it."""
+        return Account("lambda", "lambda", base_url=self.fake.url)
+
     def again(self, *, url: str | None = None, timeouts: Timeouts | None = None, **account: Any) -> LambdaProvider:
         """Another adapter of the account, or of one at another origin."""
-        told = Account("lambda", "lambda", base_url=url or self.fake.url, **account)
+        told = replace(self.account, **{"base_url": url or self.fake.url, **account})
         self._made.append(LambdaProvider(told, self.clock, timeouts=timeouts, **self.settings))
         return self._made[-1]
 

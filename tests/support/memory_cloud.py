@@ -12,7 +12,7 @@ from typing import Any
 
 from gpudash.clock import Clock, ManualClock
 from gpudash.config import Account, Config, Defaults
-from gpudash.errors import LinkDown
+from gpudash.errors import LinkDown, NoService
 from gpudash.fleet.session import Session
 from gpudash.model.capability import Capabilities
 from gpudash.model.history import History, SignalHistory
@@ -219,6 +219,9 @@ class HostsInMemory:
     def wait_up(self, timeout: float) -> None:
         if self.daemon is None:
             raise LinkDown("No connection to it: refused")
+
+    def open_channel(self, host: str, port: int, timeout: float) -> None:
+        raise NoService(f"Nothing listens on port {port}.")
 
     def of(self, link: object) -> Daemon | None:
         return self.daemon

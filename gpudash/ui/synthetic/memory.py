@@ -17,10 +17,11 @@ from gpudash.clock import Clock
 from gpudash.config import Config
 from gpudash.errors import Refused, StatusdError
 from gpudash.fleet.changes import ChangeSet
+from gpudash.fleet.limits import policy_from
 from gpudash.fleet.record import Record
 from gpudash.fleet.spending import Spending, report
 from gpudash.fleet.store import FleetStore
-from gpudash.model.capability import Verb
+from gpudash.model.capability import LaunchOption, Verb
 from gpudash.model.endpoint import Bounds, Endpoint
 from gpudash.model.event import Event
 from gpudash.model.history import History
@@ -31,6 +32,7 @@ from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
 from gpudash.model.operation import Operation, Stage, Step
 from gpudash.model.policy import EndAction, Policy
 from gpudash.model.tunnel import Tunnel, TunnelState
+from gpudash.providers import registry
 from gpudash.providers.base import Leftover
 from gpudash.ui.synthetic.money import MemoryCosts
 
@@ -75,16 +77,23 @@ class MemoryActions:
         cap = max_price if max_price is not None else defaults.max_price_usd_per_hour
         if cap is not None and (offer.price is None or offer.price.usd_per_hour > cap):
             raise Refused(f"The price is above the cap of ${cap}/h.")
-        policy = Policy(
-            lease_deadline=now + (lease or defaults.lease),
-            hard_deadline=now + defaults.max_lease,
-            idle_timeout=idle_timeout or defaults.idle_timeout,
-            idle_action=idle_action or defaults.idle_action,
+        known = offer.provider if offer.provider in registry.names() else "sandbox"
+        policy = policy_from(
+            defaults,
+            registry.capabilities(known),
+            now,
+            lease=lease,
+            idle_timeout=idle_timeout,
+            idle_action=idle_action,
         )
         name = name or f"{offer.gpu.split()[0].lower()}-1"
         return LaunchOrder(
             f"gpudash-{name}", offer.account, offer.region, offer.instance_type, name, offer.spot, policy, offer
         )
+
+    def launch_options(self, account: str) -> tuple[LaunchOption, ...]:
+        """None: a cloud in memory has what every cloud has."""
+        return ()
 
 
 @dataclass
@@ -218,6 +227,10 @@ class MemoryFleet:
     async def start(self, key: InstanceKey) -> Operation:
         self._call("start", key)
         return self._begin(self._operation(Verb.START, key))
+
+    async def restart(self, key: InstanceKey) -> Operation:
+        self._call("restart", key)
+        return self._begin(self._operation(Verb.RESTART, key))
 
     async def extend(self, key: InstanceKey, until: datetime) -> Operation:
         self._call("extend", (key, until))

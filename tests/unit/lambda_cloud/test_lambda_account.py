@@ -149,7 +149,7 @@ def test_nothing_comes_close(cloud: LambdaCloud) -> None:
 def test_a_filesystem_ties_the_launch_to_its_region(cloud: LambdaCloud) -> None:
     """One elsewhere, and one that is not there, are refused by name before the launch; alternatives keep the region."""
     cloud.fake.add_filesystem("data", "us-west-1")
-    with pytest.raises(ProviderError, match=r"Filesystem data is in us-west-1, not in us-east-1\."):
+    with pytest.raises(ProviderError, match=r"Filesystem data is in us-west-1, not in us-east-1\..+--region us-west-1"):
         cloud.provider.launch(cloud.order(region="us-east-1", options={"file_system": "data"}))
     with pytest.raises(ProviderError, match=r"Lambda has no filesystem nope\. It has: data\."):
         cloud.provider.launch(cloud.order(options={"file_system": "data, nope"}))
