@@ -58,9 +58,10 @@ _LATER = ("confirm", "extend", "launch", "instance", "palette", "help", "tunnels
 
 
 def preload() -> None:
-    """Import the screens that keys open."""
+    """Import the screens that keys open, and read the themes that the palette lists."""
     for name in _LATER:
         import_module(f"gpudash.ui.screens.{name}")
+    themes.load_all()
 
 
 class Options(NamedTuple):
@@ -322,9 +323,14 @@ class GpudashApp(App[int], inherit_bindings=False):
         """A letter typed while a text field was opening set out for the widget before it. It is text, never a verb."""
         from textual.widgets import Input
 
+        from gpudash.ui.widgets.filter_bar import FilterBar
+
         field = self.focused
         if isinstance(field, Input) and event.is_printable and event.character:
-            field.insert_text_at_cursor(event.character)
+            if isinstance(field.parent, FilterBar):
+                field.parent.put_late(event.character)
+            else:
+                field.insert_text_at_cursor(event.character)
             event.prevent_default()
 
     async def run_action(

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 from support.http_cloud import Fault
-from support.lambda_cloud import KEY, KEY_VARIABLE, FakeLambda, no_capacity
+from support.lambda_cloud import KEY_VARIABLE
+from support.lambda_server import KEY, FakeLambda, no_capacity
+from support.waiting import eventually
 
 from gpudash.clock import SystemClock, parse_iso
 from tests.support.cli import Answer, Cli
@@ -81,3 +83,12 @@ def test_restart_is_proved_by_the_list(cli: Cli, fake: FakeLambda) -> None:
     fake.boot_s = 0.2
     assert (answer.code, answer.doc["proved"], answer.doc["detail"]) == (0, True, "hers runs again.")
     assert fake.count("POST", "/restart$") == 1
+
+
+def test_the_watchdog_ends_what_cannot_end_itself(cli: Cli, fake: FakeLambda) -> None:
+    """Ours is past its lease and goes; somebody else's stays."""
+    hers = fake.alive()
+    assert launch(cli, "--type", "gpu_1x_a10", "--lease", "1s", "--name", "short").code == 6
+    (ours,) = fake.alive() - hers
+    eventually(lambda: cli("watchdog", "--once", "--enforce", "--grace", "1s") and ours not in fake.alive(), "it ended")
+    assert fake.alive() == hers
