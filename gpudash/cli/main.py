@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "leftovers": ("listing:leftovers", "What bills without a running instance."),
     "events": ("listing:events", "What happened, newest first."),
     "costs": ("costs:costs", "What was spent, by day, account and instance."),
-    "doctor": ("doctor:doctor", "Check settings, credentials, paths and programs."),
+    "doctor": ("doctor:doctor", "Check settings, credentials, permissions, paths and programs."),
     "launch": ("launching:launch", "Launch an instance and wait until its guard is armed."),
     "extend": ("acting:extend", "Give an instance more time, up to its hard deadline."),
     "keepalive": ("acting:keepalive", "Count an instance as active for a while."),

@@ -172,3 +172,41 @@ class ListsInPages(Protocol):
     def list_in_pages(self, region: str, on_page: Callable[[Listing[Instance]], None]) -> Listing[Instance]:
         """As `list_instances`; `on_page` gets each page as it comes, as an incomplete listing of that page alone."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Whether an account may make one call."""
+
+    action: str
+    """As a policy of that cloud names it: ``ec2:RunInstances``."""
+    allowed: bool | None
+    """None where nothing could tell."""
+    how: str
+    """``dry run``, ``asked``, ``simulated`` or ``not checked``."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What an account may do at its cloud, found out without changing anything."""
+
+    account: str
+    region: str
+    identity: str | None
+    """Who is asking, as the cloud names it; None where the credentials do not work."""
+    problem: str | None
+    """Why they do not."""
+    checks: tuple[Check, ...]
+    quotas: Mapping[str, float | None]
+    """By description; None where it cannot be read."""
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Actions that are denied."""
+        return tuple(check.action for check in self.checks if check.allowed is False)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Actions of which nothing could tell."""
+        return tuple(check.action for check in self.checks if check.allowed is None)

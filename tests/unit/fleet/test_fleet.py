@@ -90,8 +90,9 @@ async def test_a_quiet_fleet_sends_no_change_sets(cloud: Cloud, fleet: Fleet) ->
     """Polls that only confirm are not worth a repaint."""
     cloud.add("worker")
     await until(lambda: fleet.store.records)
-    asked = cloud.asked("list")
     await until(lambda: fleet.store._spent is not None)
+    await until(lambda: cloud.asked("list") >= 4)  # what the ledger says of the first list is in
+    asked = cloud.asked("list")
     seen: list[ChangeSet] = []
     fleet.subscribe(seen.append)
     await until(lambda: cloud.asked("list") > asked + 5)
