@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 from rich.cells import cell_len
 from rich.color import ColorSystem
-from rich.console import Console
 from rich.style import Style
 from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
 from textual.strip import Strip
@@ -27,16 +26,6 @@ Piece = tuple[str, str]
 _RESET = "\x1b[m"
 KNOWN_STRIPS = 200
 """Lines whose words are remembered beyond those on screen, for tables that scroll."""
-
-
-class Ready(CompositorUpdate):
-    """An update whose bytes are made already."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    def render_segments(self, console: Console) -> str:
-        return self.text
 
 
 class Shown:
