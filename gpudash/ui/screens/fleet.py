@@ -204,6 +204,7 @@ class FleetScreen(Filtering, Verbs):
             health=tuple(store.health.values()),
             burns=burns,
             badge=self.gpudash.options.badge,
+            notes=self.fleet.store.notes,
             as_of=None if fresh or not oldest else max(oldest),
         )
         self.strip.update_lines()
