@@ -143,7 +143,7 @@ _BOTH = frozenset({"fleet", "instance"})
 _FLEET = frozenset({"fleet"})
 _ALL = frozenset({"fleet", "instance", "list"})
 _LISTS = frozenset({"list"})
-LISTS = ("tunnels", "events", "leftovers", "costs", "launch")
+LISTS = ("tunnels", "events", "leftovers", "costs", "endpoints", "launch")
 """Lists with keys of their own beside those of all lists."""
 PARTS = ("overview", "signals", "timeline", "costs", "log", "record")
 """The parts of the page of one instance, in the order of their keys."""
@@ -256,6 +256,10 @@ ACTIONS: tuple[Action, ...] = (
            frozenset({"costs"})),
     Action("next_period", "m", "another span", "In costs: this month, the last one, 30 days, 7 days, today.", "rows",
            frozenset({"costs"}), footer=2),
+    Action("bounds", "b,enter", "bounds", "In the list of endpoints: how few and how many workers.", "rows",
+           frozenset({"endpoints"}), footer=1),
+    Action("purge", "x", "purge queue", "In the list of endpoints: throw away the jobs that wait.", "rows",
+           frozenset({"endpoints"}), footer=2),
     Action("order", "enter", "order", "On the board of offers: to the order.", "rows", frozenset({"launch"}), footer=1),
     Action("next_field", "tab", "next field", "On the board of offers: the next field.", "rows", frozenset({"launch"}),
            footer=2),
@@ -289,6 +293,12 @@ def bindings(screen: str, *, only: Sequence[str] | None = None) -> list[Binding]
         for action in ACTIONS
         if screen in action.screens and (only is None or action.id in only)
     ]
+
+
+def again(action_id: str) -> Binding:
+    """The key that opened a list, in that list: it leads back."""
+    action = BY_ID[action_id]
+    return Binding(action.keys, "back", "back", id=action.id, show=False)
 
 
 def _keys(action: Action) -> str:

@@ -10,6 +10,7 @@ from textual.binding import BindingsMap
 from gpudash.ui import actions
 from gpudash.ui.actions import ACTIONS, BY_ID, Danger, keymap
 from gpudash.ui.screens.costs import CostsScreen
+from gpudash.ui.screens.endpoints import EndpointsScreen
 from gpudash.ui.screens.events import EventsScreen
 from gpudash.ui.screens.fleet import FleetScreen
 from gpudash.ui.screens.instance import InstanceScreen
@@ -46,7 +47,7 @@ def test_each_action_has_words_and_a_method(action: actions.Action) -> None:
     owners = {
         "fleet": FleetScreen, "instance": InstanceScreen, "list": ListScreen, "table": LineTable,
         "tunnels": TunnelsScreen, "events": EventsScreen, "leftovers": LeftoversScreen, "costs": CostsScreen,
-        "launch": LaunchScreen,
+        "launch": LaunchScreen, "endpoints": EndpointsScreen,
     }  # fmt: skip
     for screen in action.screens:
         assert hasattr(owners[screen], f"action_{action.id.partition('.')[0]}"), (screen, action.id)

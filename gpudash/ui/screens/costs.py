@@ -17,7 +17,7 @@ from gpudash.ledger import CostBy, CostLine
 from gpudash.model.money import Amount
 from gpudash.ui import cells
 from gpudash.ui import format as fmt
-from gpudash.ui.actions import bindings
+from gpudash.ui.actions import again, bindings
 from gpudash.ui.columns import Column
 from gpudash.ui.scene import Line, Scene, Span
 from gpudash.ui.screens.dialog import Lines
@@ -130,7 +130,7 @@ class CostsScreen(ListScreen[CostRow]):
 
     by: ClassVar[CostBy]
     kind = "costs"
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings("costs")]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("costs"), again("costs")]
     DEFAULT_CSS = """
     CostsScreen #sums { background: $ground-panel; }
     """

@@ -11,7 +11,7 @@ from textual.binding import BindingType
 from gpudash.fleet.changes import ChangeSet
 from gpudash.model.event import Event
 from gpudash.ui import format as fmt
-from gpudash.ui.actions import bindings
+from gpudash.ui.actions import again, bindings
 from gpudash.ui.columns import Column
 from gpudash.ui.scene import Line, Scene
 from gpudash.ui.screens.listing import ListScreen
@@ -56,7 +56,7 @@ class EventsScreen(ListScreen[Event]):
     )
 
     kind = "events"
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings("events")]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("events"), again("events")]
 
     def __init__(self) -> None:
         super().__init__()

@@ -132,7 +132,7 @@ class FleetScreen(Filtering, Verbs):
         self._show_all()
         record = self.table.record
         if record is not None and self._asked_for != _story_of(record):
-            self._ask_details(record.key)
+            self._ask_details()
 
     def changed(self, changes: ChangeSet) -> None:
         moved = False

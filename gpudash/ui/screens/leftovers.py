@@ -12,7 +12,7 @@ from textual.binding import BindingType
 from gpudash.model.money import Amount, cost
 from gpudash.providers.base import Leftover
 from gpudash.ui import format as fmt
-from gpudash.ui.actions import bindings
+from gpudash.ui.actions import again, bindings
 from gpudash.ui.columns import Column
 from gpudash.ui.scene import Line, Scene
 from gpudash.ui.screens.listing import ListScreen
@@ -62,7 +62,7 @@ class LeftoversScreen(ListScreen[Leftover]):
     )
 
     kind = "leftovers"
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings("leftovers")]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("leftovers"), again("leftovers")]
 
     async def fetch(self) -> Iterable[tuple[Hashable, Leftover]]:
         listings = await self.fleet.leftovers()

@@ -11,7 +11,7 @@ from gpudash.fleet.changes import ChangeSet
 from gpudash.model.instance import InstanceKey
 from gpudash.model.tunnel import Tunnel, TunnelState
 from gpudash.ui import format as fmt
-from gpudash.ui.actions import READ_ONLY, bindings
+from gpudash.ui.actions import READ_ONLY, again, bindings
 from gpudash.ui.columns import Column
 from gpudash.ui.scene import Line, Scene
 from gpudash.ui.screens.listing import ListScreen
@@ -35,7 +35,7 @@ class TunnelsScreen(ListScreen[Tunnel]):
     title_text = "Tunnels"
     first_sort = "name"
     kind = "tunnels"
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings("tunnels")]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("tunnels"), again("tunnels")]
     columns: ClassVar[Sequence[Column[Any]]] = (
         Column("state", "STATE", 12, _state, lambda t: t.state.value, weight=1),
         Column("name", "INSTANCE", 14, lambda t, s, w: ((t.name, "value"),), lambda t: t.name, weight=1, grow=16),
