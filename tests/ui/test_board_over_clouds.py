@@ -19,7 +19,7 @@ from support.lambda_cloud import FakeLambda
 from support.lambda_cloud import prepare as prepare_keys
 from support.runpod_cloud import KEY as RUNPOD_KEY
 from support.runpod_cloud import FakeRunpod
-from support.vast_fake import KEY as VAST_KEY
+from support.vast_cloud import KEY as VAST_KEY
 from support.vast_fake import FakeVast
 from textual.pilot import Pilot
 
