@@ -67,7 +67,8 @@ class InstanceScreen(Verbs):
 
         async def ask() -> None:
             self._events = tuple(await self.fleet.events(limit=100, key=self.key))
-            self.query_one(Page).update_lines()
+            if self.is_open:
+                self.query_one(Page).update_lines()
 
         self.gpudash.carry_out(ask())
 

@@ -121,6 +121,8 @@ class ListScreen(Living, Generic[R]):
 
         async def fetch() -> None:
             rows = dict(await self.fetch())
+            if not self.is_open:
+                return
             self.asked = True
             self.view.replace_all(rows)
             self.rebuild()
@@ -205,7 +207,7 @@ class ListScreen(Living, Generic[R]):
             self.rebuild()
             self.table.focus()
         else:
-            self.app.pop_screen()
+            self.leave()
 
     # -- inside -------------------------------------------------------------------------------------------------
 
