@@ -70,6 +70,8 @@ class Options(NamedTuple):
     """Start with the welcome screen: there is no cloud account."""
     prepare: Callable[[FleetPort], Coroutine[Any, Any, None]] | None = None
     """Runs beside the first frame, such as starting a few demo hosts."""
+    start_hosts: Callable[[FleetPort], Coroutine[Any, Any, None]] | None = None
+    """Fills an empty sandbox, when the welcome screen is answered so."""
     problems: tuple[str, ...] = ()
     """What was wrong with settings, themes or keys; said once."""
     ledger_notice: str | None = None
@@ -131,7 +133,7 @@ class GpudashApp(App[int], inherit_bindings=False):
         if self.options.welcome:
             from gpudash.ui.screens.welcome import WelcomeScreen
 
-            self.push_screen(WelcomeScreen())
+            self.push_screen(WelcomeScreen(self.options.start_hosts))
 
     async def _run_fleet(self) -> None:
         async with contextlib.AsyncExitStack() as stack:

@@ -128,6 +128,7 @@ def _build(run: Run, early: EarlyFrame, no_color: bool) -> tuple[GpudashApp, Cal
             badge=run.badge,
             welcome=_is_first_run(run),
             prepare=_start_hosts if run.demo and not run.read_only else None,
+            start_hosts=None if run.read_only else _start_hosts,
             problems=problems,
             ledger_notice=notice,
             frame_saver=lambda app: _keep_frame(app, early),

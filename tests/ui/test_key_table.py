@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from textual import events
 
 from gpudash.clock import ManualClock
 from gpudash.fleet.record import Record
@@ -237,3 +238,34 @@ async def test_no_key_but_the_dialogs_own_does_anything_in_a_dialog(door: str) -
                 await on.press(door)
             await on.press(key)
             assert asked(fleet) == [], (door, key)
+
+
+@pytest.mark.parametrize("door", ["n", "e", "enter", "?", "X", "+"])
+async def test_keys_that_come_faster_than_the_screen_close_one_screen_only(door: str) -> None:
+    """A held Esc: what was pressed while the screen was closing is meant for nobody."""
+    fleet = sample_fleet()
+    async with stage(fleet) as on:
+        await on.go_to("comfy")
+        await on.press(door)
+        for _ in range(6):
+            on.app.post_message(events.Key("escape", "\x1b"))
+        await on.settle()
+        assert on.app.is_running
+        assert on.app.screen is on.fleet_screen
+
+
+async def test_an_enter_held_on_a_dialog_acts_once() -> None:
+    fleet = sample_fleet()
+    async with stage(fleet) as on:
+        await on.go_to("comfy")
+        await on.press("x", "right")
+        for _ in range(6):
+            on.app.post_message(events.Key("enter", "\r"))
+        await on.settle()
+        await close(on, on.fleet_screen)
+        assert [call for call, _ in asked(fleet)] == ["end"]
+
+
+def test_every_sentence_is_whole_in_the_help_of_80_columns() -> None:
+    for action in ACTIONS:
+        assert len(action.sentence) <= 80 - 13, action.sentence

@@ -17,11 +17,10 @@ import pytest
 from gpudash.config import Config
 from gpudash.fleet.session import Session
 from gpudash.providers.sandbox import control
-from gpudash.ui.app import GpudashApp, Options
 from gpudash.ui.synthetic.sample import sample_fleet
 from tests.conftest import SECONDS_OF_RANDOM_KEYS, SEED_OF_RANDOM_KEYS
 from tests.ui.helpers import stage
-from tests.ui.walker import KEYS, Walker, WatchedFleet, is_up
+from tests.ui.walker import KEYS, Walker, WatchedApp, WatchedFleet, is_up
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -67,14 +66,14 @@ async def test_keys_at_random_over_real_hosts_with_faults(read_only: bool, capsy
     walker = Walker(random.Random(seed))
     session = Session.open(Config(), accounts=["sandbox"], actor="dashboard", read_only=read_only)
     fleet = WatchedFleet(session, walker.watch)
-    app = GpudashApp(fleet, Options())
+    app = WatchedApp(fleet, walker)
     try:
         async with app.run_test(size=(120, 36)) as pilot:
             for _ in range(400):
                 if is_up(fleet):
                     break
                 await asyncio.sleep(0.05)
-            await walker.walk(app, SECONDS_OF_RANDOM_KEYS / (3 if read_only else 1.5))
+            await walker.walk(SECONDS_OF_RANDOM_KEYS / (3 if read_only else 1.5))
             await pilot.pause()
             assert app.crash is None
             await app.action_quit()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from textual import events
 from textual.keys import _character_to_key
@@ -21,17 +23,20 @@ from gpudash.model.operation import Operation, Stage
 from gpudash.model.policy import EndAction, Policy
 from gpudash.providers.sandbox import control
 from gpudash.ui.actions import ACTIONS
-from gpudash.ui.app import GpudashApp
+from gpudash.ui.app import GpudashApp, Options
 from gpudash.ui.screens.confirm import ConfirmEnd, ConfirmMany
+from gpudash.ui.screens.fleet import FleetScreen
+from gpudash.ui.screens.instance import InstanceScreen
 from gpudash.ui.screens.launch import LaunchScreen
 from gpudash.ui.screens.palette import Palette
-from gpudash.ui.verbs import Verbs
 
 LEAVING = {"q", "ctrl+q", "ctrl+c", "ctrl+z"}
 KEYS = [
     *sorted({key for action in ACTIONS for key in action.keys.split(",")} - LEAVING),
     *("tab", "left", "right", "down", "down", "up", "enter", "enter", "escape", "escape", "backspace", "3", "e"),
 ]
+LAST_KEYS = 3
+"""What a key asked for begins a moment after it, when the next may have come already."""
 MOST_HOSTS = 6
 """Above that no more is launched: each is a real process."""
 FAULTS = (
@@ -84,6 +89,19 @@ class WatchedFleet(Fleet):
         return await super().toggle_tunnels(key)
 
 
+class WatchedApp(GpudashApp):
+    """The real app, which also tells when it acts on a key."""
+
+    def __init__(self, fleet: Fleet, walker: Walker) -> None:
+        super().__init__(fleet, Options())
+        self._walker = walker
+        walker.app = self
+
+    async def run_action(self, action: Any, default_namespace: Any = None, namespaces: Any = None) -> bool:
+        self._walker.remember()
+        return await super().run_action(action, default_namespace, namespaces)
+
+
 class Walker:
     """Presses a key, looks whether the program stands, and goes on."""
 
@@ -94,21 +112,26 @@ class Walker:
         self.asked: list[tuple[str, object]] = []
         """What was asked to be changed, and of which instance."""
         self.wrong: list[str] = []
-        self._rows: set[InstanceKey] = set()
-        """What keys could act on when the last one was pressed; stands still while a dialog is open."""
+        self._rows: deque[set[Any]] = deque([set()], maxlen=LAST_KEYS)
+        """What the last keys could act on; stands still while a dialog is open."""
         self._held: set[str] = set()
-        self._before: set[InstanceKey] = set()
+        self._batches: WeakKeyDictionary[asyncio.Task[Any], set[Any]] = WeakKeyDictionary()
+        """What each thing that was asked for may go to: many go one after the other, and keys go on meanwhile."""
 
     def watch(self, verb: str, target: object) -> None:
         """The fleet is asked to change something: it must be what was under the keys when they were pressed."""
         self.asked.append((verb, target))
-        allowed: set[Any] = self._held if verb == "cancel" else self._rows | self._before
+        task = asyncio.current_task()
+        assert task is not None
+        over: set[Any] = self._held if verb == "cancel" else set().union(*self._rows)
+        allowed = self._batches.setdefault(task, over)
         if target is not None and target not in allowed:
             self.wrong.append(f"{verb} went to {target}, the keys were over {allowed}: … {self.pressed[-12:]}")
 
-    async def walk(self, app: GpudashApp, seconds: float) -> None:
+    async def walk(self, seconds: float) -> None:
         """So long, with faults that come and go."""
-        self.app = app
+        app = self.app
+        assert app is not None
         loop = asyncio.get_running_loop()
         end, next_fault = loop.time() + seconds, 0.0
         while loop.time() < end and not self.wrong:
@@ -138,20 +161,21 @@ class Walker:
     async def _press(self, key: str) -> None:
         assert self.app is not None
         self.pressed.append(key)
-        self._remember()
         name = _character_to_key(key) if len(key) == 1 else key
         event = events.Key(name, key if len(key) == 1 else " " if key == "space" else None)
         event.set_sender(self.app)
         self.app.post_message(event)
         await asyncio.sleep(self.chance.choice((0.0, 0.004, 0.02, 0.05)))
 
-    def _remember(self) -> None:
-        """What the next key may act on. A dialog keeps what it was opened for; the palette acts on what lies below."""
+    def remember(self) -> None:
+        """A key is being acted on: these are the rows it is over. A dialog keeps what it was opened for."""
         assert self.app is not None
-        *below, top = self.app.screen_stack
-        shown = top if isinstance(top, Verbs) else below[-1] if isinstance(top, Palette) else None
-        if isinstance(shown, Verbs):
-            self._before, self._rows = self._rows, {record.key for record in shown.targets()}
+        shown = self.app.screen
+        if isinstance(shown, FleetScreen):
+            table = shown.table
+            self._rows.append(set(table.marks) or {table.cursor})
+        elif isinstance(shown, InstanceScreen):
+            self._rows.append({shown.key})
         self._held = {
             operation.id for operation in self.app.fleet.store.operations.values() if operation.stage is Stage.INTENDED
         }

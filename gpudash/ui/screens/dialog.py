@@ -58,7 +58,7 @@ class Dialog(ModalScreen[Answer], Generic[Answer]):
 
     def dismiss(self, result: Answer | None = None) -> AwaitComplete:
         """Answer once. A second Enter that was on its way already answers nothing, and closes no other screen."""
-        return super().dismiss(result) if self.app.screen is self else AwaitComplete.nothing()
+        return super().dismiss(result) if self.app.screen is self else AwaitComplete()
 
     def action_back(self) -> None:
         self.dismiss(None)
