@@ -7,6 +7,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -22,6 +23,7 @@ from gpudash.model.offer import LaunchOrder
 from gpudash.model.operation import Operation, Stage
 from gpudash.model.policy import EndAction, Policy
 from gpudash.providers.sandbox import control
+from gpudash.ui import themes
 from gpudash.ui.actions import ACTIONS
 from gpudash.ui.app import GpudashApp, Options
 from gpudash.ui.screens.confirm import ConfirmEnd, ConfirmMany
@@ -91,6 +93,8 @@ class WatchedFleet(Fleet):
 
 class WatchedApp(GpudashApp):
     """The real app, which also tells when it acts on a key."""
+
+    CSS_PATH = Path(themes.__file__).parent / "gpudash.tcss"
 
     def __init__(self, fleet: Fleet, walker: Walker) -> None:
         super().__init__(fleet, Options())
