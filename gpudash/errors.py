@@ -16,6 +16,7 @@ GpudashError                    something a person can act on; its text says wha
 │   ├── LinkDown                no SSH connection                                       exit 1
 │   ├── NeedsUser               host key or key pass phrase: a person must decide       exit 4
 │   ├── NoService               nothing listens on that port of the host                exit 1
+│   ├── NoForwards              its SSH server forwards nothing                         exit 1
 │   ├── PortBusy                the local port of a forward is taken                    exit 1
 │   ├── PushFailed              the daemon did not come up; what ran before runs again  exit 1
 │   └── StatusdError            the daemon refused or did not answer                    exit 1
@@ -143,6 +144,10 @@ class NeedsUser(HostError):
 
 class NoService(HostError):
     """The link is fine; nothing on the host listens on the port that was wanted."""
+
+
+class NoForwards(HostError):
+    """The SSH server runs commands but forbids forwards, as a cloud's proxy may."""
 
 
 class PortBusy(HostError):

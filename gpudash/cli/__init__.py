@@ -10,6 +10,11 @@ def main() -> None:
     """Run the command line with the arguments of the process, and leave with its exit code."""
     import sys
 
-    from gpudash.cli.main import run
+    from gpudash.cli.shortcut import dashboard
 
-    sys.exit(run(sys.argv[1:]))
+    code = dashboard(sys.argv[1:])
+    if code is None:
+        from gpudash.cli.main import run
+
+        code = run(sys.argv[1:])
+    sys.exit(code)

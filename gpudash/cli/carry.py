@@ -26,6 +26,7 @@ MARKS = {"done": "✓", "now": "●", "todo": "·", "failed": "✗"}
 DONE_WORDS = {
     Change.LAUNCH: "is running, and its guard is armed",
     Change.START: "is running",
+    Change.RESTART: "runs again",
     Change.STOP: "is stopped",
     Change.HIBERNATE: "is hibernated",
     Change.TERMINATE: "is gone",

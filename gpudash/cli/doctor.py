@@ -1,7 +1,10 @@
-"""`doctor`: is everything in place? Reads settings, paths, ledger and programs; asks no cloud and changes nothing."""
+"""`doctor`: is everything in place? Reads settings, paths, ledger and programs, asks clouds what is allowed; changes
+nothing.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -11,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpudash.cli import words
+from gpudash.cli import permitted, words
 from gpudash.cli.verb import Run, Verb, pass_run
 from gpudash.clock import SystemClock, iso
 from gpudash.errors import ConfigError, ExitCode, GpudashError
@@ -27,9 +30,22 @@ PROGRAMS = {
 
 
 @click.command(cls=Verb)
+@click.option("--offline", is_flag=True, help="Ask no cloud which calls are allowed.")
+@click.option(
+    "--policy",
+    type=click.Choice(["person", "instance", "trust"]),
+    help="Print only that policy, ready to paste: for you, for the instance role, or who may have that role.",
+)
+@click.option("--account", metavar="A", help="For --policy: of which account's cloud.")
 @pass_run
-def doctor(run: Run) -> int:
-    """Check accounts, credentials, paths, ledger, sandbox and programs. Exit code 1 where something is wrong."""
+def doctor(run: Run, offline: bool, policy: str | None, account: str | None) -> int:
+    """Check accounts, credentials, permissions, paths, ledger, sandbox and programs. Exit code 1: something is wrong.
+
+    Which calls are allowed is found out by reading, by dry runs and by simulation; nothing is changed.
+    """
+    if policy is not None:
+        run.out.line(json.dumps(permitted.document(run.config, policy, account), indent=2))
+        return int(ExitCode.OK)
     findings: list[str] = []
     config, broken = _config(run)
     if broken:
@@ -42,6 +58,7 @@ def doctor(run: Run) -> int:
         "config": _config_file(config),
         "accounts": _accounts(config, findings) if config else [],
         "credentials": _credentials(),
+        "permissions": permitted.examined(config, findings) if config and not offline else [],
         "paths": _paths(findings),
         "ledger": _ledger(findings),
         "sandbox": _sandbox(),
@@ -201,6 +218,7 @@ def report(body: dict[str, Any]) -> list[str]:
     for item in body["credentials"]:
         word = item["problem"] or ("usable" if item["usable"] else "no adapter in this version")
         facts.append(("found", f"{item['provider']} key at {item['where']}: {word}"))
+    facts += permitted.lines(body["permissions"])
     facts += [(name, path) for name, path in body["paths"].items()]
     size = f"{ledger['bytes']} bytes" if ledger["exists"] else "none yet"
     facts.append(("ledger", f"{ledger['path']} ({size})"))

@@ -1,4 +1,4 @@
-"""Changes that lose something: stop, hibernate, terminate. Each says what, and is confirmed."""
+"""Changes that lose something: stop, hibernate, terminate, restart. Each says what, and is confirmed."""
 
 from __future__ import annotations
 
@@ -46,6 +46,31 @@ def hibernate(run: Run, target: str, yes: bool, timeout: timedelta) -> int:
 def terminate(run: Run, target: str, yes: bool, timeout: timedelta) -> int:
     """End an instance for good. Done when its cloud no longer has it."""
     return _end(run, target, EndAction.TERMINATE, yes=yes, timeout=timeout)
+
+
+@click.command(cls=Verb)
+@ID
+@YES
+@TIMEOUT
+@pass_run
+def restart(run: Run, target: str, yes: bool, timeout: timedelta) -> int:
+    """Restart a running instance in place. What runs on it ends; it bills on. Done when its guard is back."""
+    with run.session_for(target) as session:
+        record = target_of(run, session, target, Change.RESTART)
+        if not yes:
+            _confirm_restart(run.out, record)
+        operation = session.actions.restart(record.key)
+        return carry.through(run, session, operation, timeout_s=timeout.total_seconds())
+
+
+def _confirm_restart(out: Output, record: Record) -> None:
+    machine = record.instance
+    name = words.printable(machine.name or machine.key.id)
+    out.talk(f"Restart {name} ({machine.key.account}, {machine.region})? What runs on it ends; it bills on.")
+    if not can_ask():
+        raise Refused(f"restart {machine.key} was not confirmed.", hint="Without a terminal, add --yes.")
+    if out.ask("Go on? [y/N] ").casefold() not in {"y", "yes"}:
+        raise Refused(f"restart {machine.key} was not confirmed; nothing was changed.")
 
 
 def _end(run: Run, target: str, action: EndAction, *, yes: bool, timeout: timedelta) -> int:

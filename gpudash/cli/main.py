@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import cast
 
@@ -27,11 +27,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "leftovers": ("listing:leftovers", "What bills without a running instance."),
     "events": ("listing:events", "What happened, newest first."),
     "costs": ("costs:costs", "What was spent, by day, account and instance."),
-    "doctor": ("doctor:doctor", "Check settings, credentials, paths and programs."),
+    "doctor": ("doctor:doctor", "Check settings, credentials, permissions, paths and programs."),
     "launch": ("launching:launch", "Launch an instance and wait until its guard is armed."),
     "extend": ("acting:extend", "Give an instance more time, up to its hard deadline."),
     "keepalive": ("acting:keepalive", "Count an instance as active for a while."),
     "start": ("acting:start", "Start a stopped instance."),
+    "restart": ("ending:restart", "Restart a running instance in place, where its cloud can."),
     "stop": ("ending:stop", "Stop an instance; its disk stays and may bill."),
     "hibernate": ("ending:hibernate", "Stop an instance and keep its memory."),
     "terminate": ("ending:terminate", "End an instance for good."),
@@ -40,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ssh": ("shell:ssh", "Open a shell, or run a command, with the real ssh."),
     "push": ("acting:push", "Push statusd to an instance and arm it."),
     "tunnel": ("tunnels:tunnel", "Forward local ports to an instance; `tunnel ls`, `tunnel close`."),
+    "serverless": ("serverless:serverless", "Serverless endpoints: workers, queues, jobs and what they cost."),
     "watchdog": ("watching:watchdog", "End what is past its deadline, from outside the host."),
     "sandbox": ("sandbox:sandbox", "Hosts on this machine that behave like a cloud's: up, down, reset, fault."),
     "configure": (
@@ -54,6 +56,13 @@ MORE_COMMANDS = {
     "models show": "Every figure of one model, with its source.",
     "models add": "Add a model of your own.",
     "models remove": "Forget a model of your own.",
+    "serverless ls": "Endpoints: workers by state, queue, bounds and cost.",
+    "serverless show": "Everything known of one endpoint, each of its workers too.",
+    "serverless set": "Change worker bounds or the idle timeout.",
+    "serverless purge": "Take back all jobs that wait.",
+    "serverless submit": "Queue one job, once.",
+    "serverless watch": "Wait until a job is over, print its output.",
+    "serverless cancel": "Take one job back.",
     "tunnel ls": "Every forward of every gpudash process.",
     "tunnel close": "Close forwards, whoever holds them.",
     "sandbox up": "Start N hosts.",
@@ -124,9 +133,22 @@ def run(argv: Sequence[str]) -> int:
     """Run one command line. Returns the exit code; raises nothing but `SystemExit` of a closed pipe."""
     speak_any_encoding()
     out = Output(json_wanted=wants_json(argv))
+    return _answering(argv, out, lambda: _run(list(argv), Run(out)))
+
+
+def ended_by(exc: BaseException, argv: Sequence[str]) -> int:
+    """What `run` answers where that was raised inside."""
+
+    def again() -> int:
+        raise exc
+
+    return _answering(argv, Output(json_wanted=False), again)
+
+
+def _answering(argv: Sequence[str], out: Output, action: Callable[[], int]) -> int:
     with quiet_pipe():
         try:
-            return _run(list(argv), Run(out))
+            return action()
         except GpudashError as exc:
             return out.failure(exc)
         except click.UsageError as exc:

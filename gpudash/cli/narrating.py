@@ -164,7 +164,13 @@ def _changes(at: datetime, known: Seen, seen: Seen) -> Iterator[Sentence]:
 
 
 _GUARDED = {"armed": "guarded", "degraded": "its guard is not proved", "none": "NOT GUARDED"}
-_BY = {"lease": "its lease", "hard": "its hard deadline", "idle": "its idle timeout", "parked": "its parked timeout"}
+_BY = {
+    "lease": "its lease",
+    "hard": "its hard deadline",
+    "idle": "its idle timeout",
+    "parked": "its parked timeout",
+    "spot": "the cloud, which takes it back",
+}
 
 
 def describe(seen: Seen, now: datetime) -> str:
@@ -191,7 +197,7 @@ def _soon(seen: Seen, now: datetime) -> str:
     if ends[1] in ("idle", "parked"):
         action = policy.idle_action.value if policy else "end"
         return f"{'idle' if ends[1] == 'idle' else 'parked'}: {action} in {left}, unless it is used"
-    return f"{_BY[ends[1]]} ends in {left}"
+    return f"the cloud takes it back in {left}" if ends[1] == "spot" else f"{_BY[ends[1]]} ends in {left}"
 
 
 def _after(seen: Seen) -> str:

@@ -4,8 +4,10 @@
 |-----------------------------------|--------------|---------------------------------------------------------------|
 | launch                            | `launch`     | the policy read back from its own daemon                      |
 | stop, hibernate, terminate, start | `endings`    | the cloud's listing                                           |
+| restart                           | `restarts`   | the listing: it went down and runs again                      |
 | extend, keepalive                 | `leases`     | the host's own answer                                         |
 | push, adopt                       | `guarding`   | the policy read back; the ledger                              |
+| scale, purge, submit, cancel      | `serverless` | endpoint, queue or job read back                              |
 
 Each verb has two halves: `intend_…` checks and writes the intent (disk only, quick), `advance` does the next due thing
 (may block on cloud or host). The methods without a prefix do both. What is refused raises before anything is written;
@@ -20,12 +22,13 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from gpudash.fleet import endings, guarding, launch, leases, permissions, steps
+from gpudash.fleet import endings, guarding, launch, leases, permissions, restarts, serverless, steps
 from gpudash.fleet.desk import SENT_AT, Desk
 from gpudash.fleet.pace import backoff_s
 from gpudash.fleet.record import ENDING_VERBS, Record
 from gpudash.fleet.settle import Evidence, settle
-from gpudash.model.capability import Verb
+from gpudash.model.capability import LaunchOption, Verb
+from gpudash.model.endpoint import Bounds, Endpoint
 from gpudash.model.instance import Instance, InstanceKey
 from gpudash.model.listing import Listing
 from gpudash.model.offer import LaunchOrder, Offer
@@ -46,26 +49,31 @@ LATE_LAUNCHES = 50
 """How many of the newest operations are searched for a launch that was given up and then appears."""
 
 
+_COMING_BACK = frozenset({Verb.START, Verb.RESTART})
+
+
 def _advance_start(desk: Desk, operation: Operation) -> Operation:
-    return (
-        guarding.advance_rearm(desk, operation) if _is_rearming(operation) else endings.advance_start(desk, operation)
-    )
+    if _is_rearming(operation):
+        return guarding.advance_rearm(desk, operation)
+    is_start = operation.verb is Verb.START
+    return endings.advance_start(desk, operation) if is_start else restarts.advance_restart(desk, operation)
 
 
 def _is_rearming(operation: Operation) -> bool:
-    return operation.verb is Verb.START and steps.is_done(operation.steps, "running")
+    return operation.verb in _COMING_BACK and steps.is_done(operation.steps, "running")
 
 
 _ADVANCE: dict[Verb, Callable[[Desk, Operation], Operation]] = {
     Verb.LAUNCH: launch.advance,
-    Verb.START: _advance_start,
+    **dict.fromkeys(_COMING_BACK, _advance_start),
     Verb.EXTEND: leases.advance_extend,
     Verb.KEEPALIVE: leases.advance_keep_awake,
     Verb.PUSH: guarding.advance_push,
     Verb.ADOPT: guarding.advance_adopt,
     **dict.fromkeys(ENDING_VERBS, endings.advance_end),
+    **dict.fromkeys(serverless.VERBS, serverless.advance),
 }
-_CLOUD = ENDING_VERBS | {Verb.START}
+_CLOUD = ENDING_VERBS | _COMING_BACK
 _ON_HOST = frozenset({Verb.EXTEND, Verb.KEEPALIVE, Verb.PUSH})
 
 
@@ -110,6 +118,10 @@ class Actions:
             others=others,
         )
 
+    def launch_options(self, account: str) -> tuple[LaunchOption, ...]:
+        """What a launch at that account's cloud can be told beside type, region and limits."""
+        return self.desk.accounts.capabilities(account).launch_options
+
     def reason_against(self, verb: Verb, record: Record | None, account: str | None = None) -> str | None:
         """Why that verb cannot be done there now, or None. Pure and instant. `account` for a launch."""
         return permissions.reason_against(self.desk, verb, record, account)
@@ -128,6 +140,10 @@ class Actions:
         """See `endings.intend_start`."""
         return endings.intend_start(self.desk, key)
 
+    def intend_restart(self, key: InstanceKey) -> Operation:
+        """See `restarts.intend_restart`."""
+        return restarts.intend_restart(self.desk, key)
+
     def intend_extend(self, key: InstanceKey, until: datetime) -> Operation:
         """See `leases.intend_extend`."""
         return leases.intend_extend(self.desk, key, until)
@@ -143,6 +159,14 @@ class Actions:
     def intend_adopt(self, key: InstanceKey, policy: Policy | None = None) -> Operation:
         """See `guarding.intend_adopt`."""
         return guarding.intend_adopt(self.desk, key, policy)
+
+    def intend_scale(self, endpoint: Endpoint, bounds: Bounds) -> Operation:
+        """See `serverless.intend_scale`."""
+        return serverless.intend_scale(self.desk, endpoint, bounds)
+
+    def intend_purge(self, endpoint: Endpoint) -> Operation:
+        """See `serverless.intend_purge`."""
+        return serverless.intend_purge(self.desk, endpoint)
 
     # -- both halves at once --------------------------------------------------------------------------------------
 
@@ -165,6 +189,10 @@ class Actions:
         """Bring a stopped or hibernated instance back."""
         return self.advance(self.intend_start(key))
 
+    def restart(self, key: InstanceKey) -> Operation:
+        """Restart a running instance in place. Never asked twice."""
+        return self.advance(self.intend_restart(key))
+
     def extend(self, key: InstanceKey, until: datetime) -> Operation:
         """Move the lease deadline. The same moment twice changes nothing."""
         return self.advance(self.intend_extend(key, until))
@@ -180,6 +208,22 @@ class Actions:
     def adopt(self, key: InstanceKey, policy: Policy | None = None) -> Operation:
         """Take an instance under management, with the default limits where it has none."""
         return self.advance(self.intend_adopt(key, policy))
+
+    def scale(self, endpoint: Endpoint, bounds: Bounds) -> Operation:
+        """Change worker bounds or idle timeout of a serverless endpoint."""
+        return self.advance(self.intend_scale(endpoint, bounds))
+
+    def purge(self, endpoint: Endpoint) -> Operation:
+        """Take back all jobs that wait in an endpoint's queue."""
+        return self.advance(self.intend_purge(endpoint))
+
+    def submit(self, endpoint: Endpoint, given: object) -> Operation:
+        """Queue one job, once. Its id is the operation's parameter `serverless.JOB`."""
+        return self.advance(serverless.intend_submit(self.desk, endpoint, given))
+
+    def cancel_job(self, endpoint: Endpoint, job_id: str) -> Operation:
+        """Take one job back."""
+        return self.advance(serverless.intend_cancel(self.desk, endpoint, job_id))
 
     def cancel(self, op_id: str) -> Operation:
         """Take back an end that is still held."""
@@ -207,7 +251,7 @@ class Actions:
             return False
         if operation.next_try_at is not None and operation.next_try_at > self.desk.clock.now():
             return False
-        if operation.verb in ENDING_VERBS or operation.verb is Verb.START:
+        if operation.verb in _CLOUD:
             return operation.stage in {Stage.INTENDED, Stage.RETRYING} or _is_rearming(operation)
         return operation.stage is not Stage.AMBIGUOUS
 

@@ -18,9 +18,11 @@ class ChangeSet:
     """A provider's health changed."""
     operations: bool = False
     """An operation moved on."""
+    endpoints: bool = False
+    """A serverless endpoint changed, or one came or went."""
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.changed or self.removed or self.health or self.operations)
+        return bool(self.added or self.changed or self.removed or self.health or self.operations or self.endpoints)
 
     def __or__(self, other: ChangeSet) -> ChangeSet:
         added = (self.added | other.added) - other.removed
@@ -30,4 +32,5 @@ class ChangeSet:
             (self.removed | other.removed) - other.added,
             self.health or other.health,
             self.operations or other.operations,
+            self.endpoints or other.endpoints,
         )

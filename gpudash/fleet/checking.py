@@ -22,7 +22,7 @@ class Checked:
 
     works: bool
     instances: int | None = None
-    """How many its first region has; None where it did not answer."""
+    """How many it has; None where that takes more than one question, or it did not answer."""
     problem: str | None = None
     """Why it does not work, with the next step."""
 
@@ -44,7 +44,8 @@ def _check(account: Account, clock: Clock) -> Checked:
         provider = registry.create(account, clock)
         try:
             regions = provider.regions()
-            return Checked(True, len(provider.list_instances(regions[0]).items) if regions else 0)
+            found = provider.list_instances(regions[0]).items if regions else ()
+            return Checked(True, len(found) if len(regions) < 2 else None)
         finally:
             provider.close()
     except GpudashError as exc:

@@ -22,7 +22,7 @@ from gpudash.model.policy import EndAction
 HOLD_S = "hold_s"
 RETRY_FIRST_S, RETRY_MOST_S = 5.0, 300.0
 """Waits between requests to end something that goes on billing."""
-_CONTRADICTED = ENDING_VERBS | {Verb.START, Verb.LAUNCH, Verb.PUSH, Verb.KEEPALIVE}
+_CONTRADICTED = ENDING_VERBS | {Verb.START, Verb.RESTART, Verb.LAUNCH, Verb.PUSH, Verb.KEEPALIVE}
 """What an end or a start makes void."""
 
 

@@ -18,20 +18,26 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpudash.errors import GpudashError, RateLimited
 from gpudash.fleet import hostpoll, tunnels
 from gpudash.fleet.changes import ChangeSet
+from gpudash.fleet.daemons import client
+from gpudash.fleet.endpoints import CADENCE_S as ENDPOINTS_S
 from gpudash.fleet.hostpoll import HostReading
 from gpudash.fleet.lanes import Lane
 from gpudash.fleet.pace import backoff_s
 from gpudash.fleet.record import ENDING_VERBS, Record, is_reachable
+from gpudash.fleet.restoring import Restorer
+from gpudash.fleet.serverless import VERBS as SERVERLESS_VERBS
 from gpudash.fleet.session import REGIONS, Session
 from gpudash.fleet.spending import Spending, report
 from gpudash.hosts.sshcmd import ssh_argv
 from gpudash.model.capability import Verb
+from gpudash.model.endpoint import SERVERLESS, Bounds, Endpoint
 from gpudash.model.event import Event
+from gpudash.model.history import History
 from gpudash.model.instance import Instance, InstanceKey
 from gpudash.model.listing import Listing
 from gpudash.model.money import Interval
@@ -40,6 +46,9 @@ from gpudash.model.operation import Operation, Stage
 from gpudash.model.policy import EndAction, Policy
 from gpudash.model.tunnel import Tunnel
 from gpudash.providers.base import Leftover
+
+if TYPE_CHECKING:
+    from gpudash.hosts.client import StatusClient
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +67,8 @@ PRUNE_FIRST_S, PRUNE_S = 300.0, 6 * 3600.0
 ERROR_FIRST_S, ERROR_MOST_S = 2.0, 120.0
 """Waits between questions to a cloud that fails; never shorter than its cadence."""
 OFFERS_S = 30.0
+PEEK_S = 5.0
+"""How long a page about one instance waits for a connection to its host."""
 QUIT_S = 1.5
 """How long quitting waits for requests that are on their way."""
 
@@ -77,6 +88,7 @@ class Fleet:
         self._asked_at: dict[InstanceKey, float] = {}
         self._wanted: set[InstanceKey] = set()
         self._restored: set[InstanceKey] = set()
+        self._restorer = Restorer(session.clock)
 
     async def __aenter__(self) -> Fleet:
         self._loop = asyncio.get_running_loop()
@@ -87,6 +99,8 @@ class Fleet:
         self._all = [self._tasks.create_task(self._watch_account(account)) for account in self.session.accounts]
         for every_s, work in ((STEP_S, self._step), (TICK_S, self._tick), (SYNC_S, self._sync), (SPENT_S, self._spent)):
             self._all.append(self._tasks.create_task(_again_and_again(every_s, work)))
+        for account in self.session.serverless_accounts:
+            self._all.append(self._tasks.create_task(self._watch_endpoints(account)))
         self._all.append(self._tasks.create_task(_again_and_again(PRUNE_S, self._prune, first_s=PRUNE_FIRST_S)))
         return self
 
@@ -146,6 +160,10 @@ class Fleet:
         """Bring a stopped instance back."""
         return await self._intend(self.session.actions.intend_start, key)
 
+    async def restart(self, key: InstanceKey) -> Operation:
+        """Restart a running instance in place."""
+        return await self._intend(self.session.actions.intend_restart, key)
+
     async def extend(self, key: InstanceKey, until: datetime) -> Operation:
         """Move the lease deadline."""
         return await self._intend(self.session.actions.intend_extend, key, until)
@@ -161,6 +179,14 @@ class Fleet:
     async def adopt(self, key: InstanceKey, policy: Policy | None = None) -> Operation:
         """Take an instance under management."""
         return await self._intend(self.session.actions.intend_adopt, key, policy)
+
+    async def scale(self, endpoint: Endpoint, bounds: Bounds) -> Operation:
+        """Change worker bounds or idle timeout of a serverless endpoint. Raises what `serverless.intend_scale` does."""
+        return await self._intend(self.session.actions.intend_scale, endpoint, bounds)
+
+    async def purge(self, endpoint: Endpoint) -> Operation:
+        """Take back all jobs that wait in an endpoint's queue."""
+        return await self._intend(self.session.actions.intend_purge, endpoint)
 
     def dismiss(self, op_id: str) -> None:
         """A person has seen that an operation failed."""
@@ -186,6 +212,28 @@ class Fleet:
         """What was spent in that span, and the month so far."""
         now = self.clock.now()
         return await self._ledger.call(report, self.session.ledger, self.session.config, since, until, now)
+
+    async def operations(self, key: InstanceKey) -> list[Operation]:
+        """What was asked of one instance, newest first."""
+        return await self._ledger.call(self.session.ledger.operations_of, key)
+
+    async def history(self, key: InstanceKey) -> History:
+        """Every signal of one host, minute by minute.
+
+        Raises:
+            HostError: no connection, no daemon, or one that is too old to remember.
+        """
+        record = self.session.record(key)
+        return await self._peek(key).call(lambda: self._daemon(record).history())
+
+    async def host_log(self, key: InstanceKey) -> tuple[str, ...]:
+        """The last lines of the daemon's log, oldest first.
+
+        Raises:
+            HostError: as for `history`.
+        """
+        record = self.session.record(key)
+        return await self._peek(key).call(lambda: self._daemon(record).log())
 
     async def intervals(self, key: InstanceKey) -> list[Interval]:
         """Every priced stretch of one instance's life, oldest first."""
@@ -271,6 +319,21 @@ class Fleet:
         self._publish(self.store.apply_failure(account, region, told, now, now + self.session.pace.span(wait_s)))
         return wait_s
 
+    async def _watch_endpoints(self, account: str) -> None:
+        wake = self._wake.setdefault((account, SERVERLESS), asyncio.Event())
+        while True:
+            wake.clear()
+            try:
+                listing = await self._lanes[SERVERLESS, account].call(self.session.list_endpoints, account)
+                await self._ledger.call(self.session.note_endpoints, listing)
+                self._publish(self.store.apply_endpoints(listing))
+            except Exception as exc:  # the watch goes on whatever its cloud does; the screen says what happened
+                if not isinstance(exc, GpudashError):
+                    log.error("asking %s for endpoints failed", account, exc_info=exc)
+                self._publish(self.store.fail_endpoints(account, str(exc)))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(wake.wait(), ENDPOINTS_S)
+
     async def _absorb(self, listing: Listing[Any]) -> None:
         weight = self.store.weigh(listing)
         change = self.store.apply_listing(listing)
@@ -337,8 +400,22 @@ class Fleet:
     def _take_reading(self, reading: HostReading) -> None:
         self._publish(self.session.show_reading(reading))
         record = self.store.records.get(reading.key)
-        if reading.body is not None and record is not None:
+        if record is None:
+            return
+        if reading.body is not None:
             self._ledger.submit(self._keep_reading, reading, record)
+        if self._restorer.is_due(record, reading) and self.reason_against(Verb.PUSH, record.key) is None:
+            self._ledger.submit(self._put_back, record)
+
+    def _put_back(self, record: Record) -> None:
+        name = record.instance.name
+        try:
+            operation = self.session.actions.intend_push(record.key)
+        except GpudashError as exc:
+            log.info("statusd of %s is gone and was not put back: %s", name, exc)
+            return
+        self.session.desk.alarm(f"statusd of {name} is gone; putting it back", record.key.account, record.key, name)
+        self._from_thread(self._show_operation, operation)
 
     def _keep_reading(self, reading: HostReading, record: Record) -> None:
         self.session.save_reading(reading)
@@ -405,6 +482,13 @@ class Fleet:
     def _work(self, key: InstanceKey) -> Lane:
         return self._lanes["work", key]
 
+    def _peek(self, key: InstanceKey) -> Lane:
+        """For what a person looks at now and then; the daemon's status is asked for in a lane of its own."""
+        return self._lanes["peek", key]
+
+    def _daemon(self, record: Record) -> StatusClient:
+        return client(self.session.desk, record, PEEK_S)
+
     def _is_linked(self, key: InstanceKey) -> bool:
         return self.session.has_hosts and self.session.hosts.peek(key) is not None
 
@@ -420,6 +504,8 @@ class Fleet:
 
     def _show_operation(self, operation: Operation) -> None:
         self._publish(self.store.apply_operation(operation))
+        if operation.verb in SERVERLESS_VERBS and not operation.stage.is_open:
+            self._wake[operation.account, SERVERLESS].set()
         if operation.key is not None and not operation.stage.is_open:
             self._asked_at.pop(operation.key, None)  # whatever was done, the host tells best what holds now
         self._drive(operation)

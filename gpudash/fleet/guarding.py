@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from gpudash.hosts.client import StatusClient
 
 ACCOUNT_KEY = '"token_file": "account.key"'
+CONTAINERS = frozenset({"runpod", "vast"})
+"""Clouds whose instances are containers without an init."""
 POLICY = "policy"
 READ_BACK_S = 8.0
 """How long a new daemon has to answer with the policy it was given."""
@@ -54,6 +56,8 @@ class Armed:
     """Why the guard is not proved; None where the policy was read back."""
     only_reports: bool = False
     """This cloud gives its hosts no way to end themselves: statusd measures, and the end comes from outside."""
+    stays_away: bool = False
+    """Nothing on the host starts it again after a restart; a push has to."""
 
     @property
     def detail(self) -> str:
@@ -63,7 +67,8 @@ class Armed:
         lease = self.policy.lease_deadline
         until = f", lease until {lease:%Y-%m-%d %H:%M:%S} UTC" if lease else ""
         outside = "; the host cannot end itself: the watchdog must" if self.only_reports else ""
-        return f"statusd {self.version} answers with the policy{until}{outside}"
+        again = "; after a restart of its container it has to be pushed again" if self.stays_away else ""
+        return f"statusd {self.version} answers with the policy{until}{outside}{again}"
 
 
 # -- intents ----------------------------------------------------------------------------------------------------------
@@ -199,10 +204,12 @@ def arm(desk: Desk, record: Record, wanted: Policy, config: Mapping[str, object]
     before = ask(daemon)
     policy = next_policy(wanted, before.policy if before else None)
     status: HostStatus | None = None
-    version = ""
+    version, stays_away = "", False
     key = _account_key(desk, record, config)
     for _ in range(2):
-        version = push(link, {**config, "policy": policy_json(policy)}, account_key=key).version
+        result = push(link, {**config, "policy": policy_json(policy)}, account_key=key)
+        stays_away |= result.changed and result.comes_back is None and record.instance.provider in CONTAINERS
+        version = result.version
         status = _read_back(desk, daemon, policy)
         if status is not None and same_limits(policy, status.policy):
             break
@@ -212,7 +219,7 @@ def arm(desk: Desk, record: Record, wanted: Policy, config: Mapping[str, object]
     has_no_way = status is not None and status.end_method is None
     if problem is None and status is not None and not has_no_way:
         problem = powerless(status)
-    return Armed(policy, version, problem, only_reports=has_no_way)
+    return Armed(policy, version, problem, only_reports=has_no_way, stays_away=stays_away)
 
 
 def _account_key(desk: Desk, record: Record, config: Mapping[str, object]) -> str | None:

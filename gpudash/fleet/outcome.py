@@ -25,5 +25,14 @@ def exit_code(operation: Operation) -> ExitCode:
         return ExitCode.UNPROVED
     if operation.stage is Stage.CANCELLED:
         return ExitCode.FAILED
+    return _kind(operation).exit_code
+
+
+def error_of(operation: Operation, text: str) -> GpudashError:
+    """The error that a failed operation ended with, in other words."""
+    return _kind(operation)(text)
+
+
+def _kind(operation: Operation) -> type[GpudashError]:
     kind = getattr(errors, str(operation.params.get(ERROR)), None)
-    return kind.exit_code if isinstance(kind, type) and issubclass(kind, GpudashError) else ExitCode.FAILED
+    return kind if isinstance(kind, type) and issubclass(kind, GpudashError) else errors.ProviderError

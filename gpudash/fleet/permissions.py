@@ -15,6 +15,8 @@ GUARDS = frozenset({"watchdog", "pool"})
 """Actors without a person behind them: they end only what is managed."""
 
 _OFF = frozenset({InstanceState.STOPPED, InstanceState.HIBERNATED})
+RESTARTABLE = frozenset({InstanceState.RUNNING, InstanceState.ERROR})
+"""A machine that its cloud calls unhealthy may come right by a restart."""
 _NEEDS_RUNNING = frozenset({Verb.KEEPALIVE, Verb.PUSH})
 
 
@@ -74,6 +76,8 @@ def _pointless(verb: Verb, record: Record) -> str | None:
     instance, state = record.instance, record.instance.state
     if verb is Verb.START and state not in _OFF:
         return f"{instance.name} is {state.value}; only a stopped instance can be started."
+    if verb is Verb.RESTART and state not in RESTARTABLE:
+        return f"{instance.name} is {state.value}; only what runs can be restarted."
     if verb in {Verb.STOP, Verb.HIBERNATE} and state in _OFF:
         return f"{instance.name} is {state.value} already."
     if verb in {Verb.STOP, Verb.HIBERNATE} and state is InstanceState.TERMINATING:

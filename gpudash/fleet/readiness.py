@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gpudash.errors import HostError, LinkDown, NoService, Refused
+from gpudash.errors import HostError, LinkDown, NoService, ProviderError, Refused
+from gpudash.fleet.daemons import client
+from gpudash.fleet.flights import SingleFlight, between_programs
+from gpudash.fleet.outcome import error_of
 from gpudash.fleet.record import Record, is_reachable
 from gpudash.fleet.tunnels import listed, open_one
+from gpudash.model.capability import Verb
 from gpudash.model.instance import InstanceKey, InstanceState
-from gpudash.model.operation import Operation
+from gpudash.model.operation import Operation, Stage
 from gpudash.model.tunnel import Tunnel, TunnelState
 
 if TYPE_CHECKING:
@@ -29,37 +33,17 @@ if TYPE_CHECKING:
 TRY_S = 5.0
 """How long one request may take."""
 BETWEEN_S = 0.3
+HAND_OVER_S = 300.0
+"""How long the host is held awake for whoever asked, within its lease."""
 POLL_S = 10.0
+ANOTHER = "Launch another one."
+LOOK_AGAIN_S = 10.0
+"""How often its cloud is asked again while the service does not answer: it may have gone down meanwhile."""
 _ALIVE = frozenset({TunnelState.UP, TunnelState.NO_SERVICE})
 _OFF = frozenset({InstanceState.STOPPED, InstanceState.HIBERNATED})
-_COMING = frozenset({InstanceState.PENDING, InstanceState.STARTING, InstanceState.RUNNING, InstanceState.UNKNOWN})
+_OVER = frozenset({InstanceState.TERMINATING, InstanceState.TERMINATED})
 
 Told = Callable[[str], None]
-
-
-class SingleFlight:
-    """Many may ask for the same instance at once; one does the work, and all get its answer."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._flights: dict[tuple[InstanceKey, int], Future[str]] = {}
-
-    def run(self, key: tuple[InstanceKey, int], work: Callable[[], str]) -> str:
-        """The answer of `work`, done once however many ask while it runs."""
-        with self._lock:
-            flight = self._flights.get(key)
-            mine = flight is None
-            if flight is None:
-                flight = self._flights[key] = Future()
-        if mine:
-            try:
-                flight.set_result(work())
-            except BaseException as exc:  # whoever waits along must hear of it too
-                flight.set_exception(exc)
-            finally:
-                with self._lock:
-                    del self._flights[key]
-        return flight.result()
 
 
 _flights = SingleFlight()
@@ -86,50 +70,103 @@ def ready(
 
     Raises:
         Refused: it would have to be started and must not be.
-        LinkDown: time is up, or it is on its way out.
+        NoCapacity: the cloud has none free to start it with.
+        ProviderError: it has ended, has failed, or could not be started; the cloud's own words.
+        LinkDown: time is up.
     """
     record = session.record(key)
     remote = port or record.instance.service_port or session.config.defaults.service_port
     path = health_path or session.config.defaults.health_path
     tell = on_step or (lambda text: None)
     deadline = session.clock.monotonic() + timeout_s
-    return _flights.run((key, remote), lambda: _ready(session, key, remote, path, deadline, tell))
+    goal = (key, remote)
+
+    def alone() -> str:
+        return _ready(session, key, remote, path, deadline, tell)
+
+    def once() -> str:
+        waits = partial(tell, f"another gpudash is bringing {record.instance.name} up")
+        return between_programs(session.state_dir / "ready", goal, session.clock, deadline, waits, alone)
+
+    return _flights.run(goal, once)
 
 
 def _ready(session: Session, key: InstanceKey, remote: int, path: str, deadline: float, tell: Told) -> str:
     record = _running(session, key, deadline, tell)
-    said = ""
+    listed_at, said = session.clock.monotonic(), ""
     while True:
-        if (own := record.instance.service_url) is not None and _answers_direct(own, path):
-            return own.rstrip("/")
-        problem = _problem_over_link(session, record, remote, path)
-        if problem is None:
-            return f"http://127.0.0.1:{_tunnel(session, record, remote).local}"
+        problem = _hand_over(session, record, remote, path)
+        if isinstance(problem, _Answers):
+            return problem.at or f"http://127.0.0.1:{_tunnel(session, record, remote).local}"
         if problem != said:
             tell(problem)
             said = problem
         if session.clock.monotonic() >= deadline:
             raise LinkDown(f"{record.instance.name} is not ready: {problem}")
         session.clock.sleep(BETWEEN_S)
+        if session.clock.monotonic() - listed_at >= LOOK_AGAIN_S:
+            session.poll(POLL_S, [(key.account, key.region)])
+            record = _running(session, key, deadline, tell)
+            listed_at = session.clock.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """The service answers 200, and its host stays awake."""
+
+    at: str | None
+    """Its own address, where it can be reached from here."""
+
+
+def _hand_over(session: Session, record: Record, remote: int, path: str) -> _Answers | str:
+    """Ask, hold the host awake, ask again: between the two it cannot have gone to sleep. Else what is the matter."""
+    first = _answers(session, record, remote, path)
+    if isinstance(first, str):
+        return first
+    return _hold_awake(session, record) or _answers(session, record, remote, path)
+
+
+def _answers(session: Session, record: Record, remote: int, path: str) -> _Answers | str:
+    if (own := record.instance.service_url) is not None and _answers_direct(own, path):
+        return _Answers(own.rstrip("/"))
+    return _problem_over_link(session, record, remote, path) or _Answers(None)
 
 
 def _running(session: Session, key: InstanceKey, deadline: float, tell: Told) -> Record:
-    record = session.record(key)
-    if record.instance.state in _OFF:
-        tell(f"starting {record.instance.name}")
-        operation = session.actions.start(key)
-        left = max(0.0, deadline - session.clock.monotonic())
-        operation = session.settle_until(operation.id, left, lambda op: _tell_detail(op, tell))
-        if not operation.stage.is_open and session.record(key).instance.state in _OFF:
-            raise Refused(f"{record.instance.name} could not be started: {operation.detail}")
-    while not is_reachable(record := session.record(key)):
-        if record.instance.state not in _COMING:
-            raise LinkDown(f"{record.instance.name} is {record.instance.state.value}.")
+    """The instance once it runs and has an address: started if it is off, waited for while it goes down or comes up."""
+    said = ""
+    while not is_reachable(record := session.record(key)) or record.is_ending:
+        name, state = record.instance.name, record.instance.state
+        ending = record.operation.verb if record.is_ending and record.operation is not None else None
+        if state in _OVER or ending is Verb.TERMINATE:
+            raise ProviderError(f"{name} is being terminated or has been; it does not come back.", hint=ANOTHER)
+        if state is InstanceState.ERROR:
+            why = record.instance.notice or record.instance.provider_state
+            raise ProviderError(f"{name} has failed at its cloud: {why}.", hint=ANOTHER)
+        if state in _OFF:
+            _start(session, record, deadline, tell)
+            continue
+        doing = f"{name} is {state.value}" + (f", and a {ending.value} of it was asked for" if ending else "")
+        if said != doing:
+            said = doing
+            tell(doing)
         if session.clock.monotonic() >= deadline:
-            raise LinkDown(f"{record.instance.name} is still {record.instance.state.value}.")
+            raise LinkDown(f"{doing}.")
         session.poll(POLL_S, [(key.account, key.region)])
         session.clock.sleep(BETWEEN_S)
     return record
+
+
+def _start(session: Session, record: Record, deadline: float, tell: Told) -> None:
+    name = record.instance.name
+    tell(f"starting {name}")
+    operation = session.actions.start(record.key)
+    left = max(0.0, deadline - session.clock.monotonic())
+    operation = session.settle_until(operation.id, left, lambda op: _tell_detail(op, tell))
+    if operation.stage.is_open and session.clock.monotonic() >= deadline:
+        raise LinkDown(f"{name} is still on its way: {operation.detail or 'a start was asked for'}")
+    if operation.stage is not Stage.PROVED and session.record(record.key).instance.state in _OFF:
+        raise error_of(operation, f"{name} could not be started: {operation.detail}")
 
 
 def _tell_detail(operation: Operation, tell: Told) -> None:
@@ -142,7 +179,7 @@ def _problem_over_link(session: Session, record: Record, port: int, path: str) -
     from gpudash.hosts.client import connection_over
 
     try:
-        connection = connection_over(session.hosts.link(record.instance), port, TRY_S)
+        connection = connection_over(session.desk.hosts().link(record.instance), port, TRY_S)
     except NoService:
         return f"nothing listens on port {port} yet"
     except HostError as exc:
@@ -168,6 +205,21 @@ def _problem_of(connection: http.client.HTTPConnection, path: str) -> str | None
     except (OSError, EOFError, http.client.HTTPException) as exc:
         return f"no answer from the service: {exc or type(exc).__name__}"
     return None if status == 200 else f"the service answers {status}"
+
+
+def _hold_awake(session: Session, record: Record) -> str | None:
+    """Start the idle clock anew before the service is handed over, so that it cannot go down before its first request.
+
+    A host without a daemon has no idle clock, and one whose daemon does not answer is no less ready. One that refuses is
+    on its way down: those are its words.
+    """
+    try:
+        client(session.desk, record, TRY_S).activity(HAND_OVER_S)
+    except Refused as exc:
+        return exc.text
+    except HostError:
+        return None
+    return None
 
 
 def _tunnel(session: Session, record: Record, remote: int) -> Tunnel:

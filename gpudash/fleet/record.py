@@ -6,6 +6,7 @@ ask the record with `now` when a line is drawn.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -43,7 +44,7 @@ class Record:
     tunnels: tuple[Tunnel, ...] = ()
     operation: Operation | None = None
     """The newest open operation on it, or its last failed one until seen."""
-    utilisation: tuple[float | None, ...] = ()
+    utilisation: Sequence[float | None] = ()
     """GPU utilisation of the last polls, oldest first, for the sparkline."""
     missing_since: datetime | None = None
     """First good listing it was absent from; one more proves it gone."""
@@ -93,6 +94,10 @@ class Record:
 
     def ends(self) -> tuple[datetime, str] | None:
         """What ends it first and when: ``lease``, ``hard``, ``idle``, ``parked`` or the cloud's own notice (``spot``)."""
+        return min(self.all_ends(), default=None)
+
+    def all_ends(self) -> list[tuple[datetime, str]]:
+        """Everything that will end it, named as in `ends`."""
         candidates: list[tuple[datetime, str]] = []
         if self.policy is not None:
             for moment, why in ((self.policy.lease_deadline, "lease"), (self.policy.hard_deadline, "hard")):
@@ -104,7 +109,7 @@ class Record:
                     candidates.append((self.status_at + timedelta(seconds=seconds), why))
             if self.status.ends_why == "spot" and self.status.ends_at is not None:
                 candidates.append((self.status.ends_at, "spot"))
-        return min(candidates, default=None)
+        return candidates
 
     def will_end(self, now: datetime) -> tuple[datetime, str] | None:
         """As `ends`, where there is something to do it: limits that nothing enforces end nothing."""

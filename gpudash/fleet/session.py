@@ -25,11 +25,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gpudash import paths
 from gpudash.clock import Clock, ScaledClock, SystemClock
 from gpudash.errors import GpudashError, NotFound
-from gpudash.fleet import hostpoll, tunnels
+from gpudash.fleet import hostpoll, serverless, tunnels
 from gpudash.fleet.accounts import Accounts
 from gpudash.fleet.actions import Actions
 from gpudash.fleet.changes import ChangeSet
 from gpudash.fleet.desk import Desk
+from gpudash.fleet.endpoints import billed
 from gpudash.fleet.hostpoll import HostReading
 from gpudash.fleet.keeping import Keeper, News
 from gpudash.fleet.lanes import Lanes
@@ -41,6 +42,7 @@ from gpudash.fleet.store import FleetStore
 from gpudash.fleet.tidying import Tidier
 from gpudash.ledger import Ledger
 from gpudash.model.capability import Capabilities
+from gpudash.model.endpoint import Endpoint
 from gpudash.model.instance import Instance, InstanceKey
 from gpudash.model.listing import Listing
 from gpudash.model.offer import Offer, OfferFilter
@@ -93,6 +95,7 @@ class Session:
         self._hosts_lock = threading.Lock()
         self.last_tunnels: dict[InstanceKey, list[tuple[int, int | None]]] = {}
         """What the last toggle closed, for the next one to open."""
+        self._alarmed: dict[InstanceKey, int] = {}
         self._status_saved: dict[InstanceKey, tuple[float, Policy]] = {}
         desk.hosts = lambda: self.hosts
         desk.on_operation = self._operation_moved
@@ -233,7 +236,7 @@ class Session:
             tunnels.close_gone(self, key)
             if self._hosts is not None:
                 self._hosts.drop(key)
-            for kind in ("host", "work"):
+            for kind in ("host", "work", "peek"):
                 self.lanes.drop((kind, key))
 
     def regions_of(self, account: str) -> tuple[str, ...]:
@@ -265,6 +268,37 @@ class Session:
     def leftovers(self, timeout_s: float) -> list[Listing[Leftover]]:
         """What bills without a running instance, one listing an account."""
         return self._ask_accounts(self.accounts, timeout_s, lambda name: self.providers[name].list_leftovers())
+
+    def look_at_endpoints(self, timeout_s: float) -> list[Listing[Endpoint]]:
+        """Serverless endpoints, one listing an account that can have some; store and ledger hear of them."""
+        listings = self._ask_accounts(self.serverless_accounts, timeout_s, self.list_endpoints)
+        for listing in listings:
+            self.note_endpoints(listing)
+            self.store.apply_endpoints(listing)
+        return listings
+
+    @property
+    def serverless_accounts(self) -> tuple[str, ...]:
+        """Accounts whose cloud has serverless endpoints."""
+        return tuple(name for name in self.accounts if self.providers.capabilities(name).has_endpoints)
+
+    def list_endpoints(self, account: str) -> Listing[Endpoint]:
+        """Blocking; for lanes."""
+        return serverless.of(self.desk, account).listing()
+
+    def note_endpoints(self, listing: Listing[Endpoint]) -> None:
+        """Money and alarms of a listing of endpoints into the ledger; for the ledger's lane."""
+        if listing.items or listing.complete:
+            self.ledger.observe(billed(listing), self.clock.now())
+        for endpoint in listing.items:
+            if (warning := endpoint.warning) is not None and self._alarmed.get(endpoint.key) != endpoint.kept_warm:
+                self._alarmed[endpoint.key] = endpoint.kept_warm
+                self._alarm_once(endpoint, f"endpoint {endpoint.name} {warning}")
+
+    def _alarm_once(self, endpoint: Endpoint, text: str) -> None:
+        last = self.ledger.events(limit=1, key=endpoint.key)
+        if not last or last[0].text != text:
+            self.desk.alarm(text, endpoint.key.account, endpoint.key, endpoint.name)
 
     def _ask_accounts(
         self, names: Sequence[str], timeout_s: float, ask: Callable[[str], Listing[T]]

@@ -23,8 +23,11 @@ ABSENT_SINCE = "absent_since"
 STARTED_AT_SEEN = "started_at_seen"
 """Parameter of an end: the instance's last start when the end was asked for."""
 
+WENT_DOWN = "went_down"
+"""Parameter of a restart: a listing showed it on its way."""
+
 REARM = "rearm"
-"""Parameter of a start: the instance has limits, so it is not done before its guard is back."""
+"""Parameter of a start or restart: the instance has limits, so it is not done before its guard is back."""
 
 _GOAL = {
     Verb.STOP: {InstanceState.STOPPED, InstanceState.HIBERNATED},
@@ -76,12 +79,14 @@ def settle(operation: Operation, evidence: Evidence) -> Operation:
         return _settle_end(operation, evidence, sent_at)
     if operation.verb is Verb.START:
         return _settle_start(operation, evidence, sent_at)
+    if operation.verb is Verb.RESTART:
+        return _settle_restart(operation, evidence, sent_at)
     return _settle_on_host(operation, evidence)
 
 
 def _settle_unsent(operation: Operation, evidence: Evidence) -> Operation:
     """Nothing was sent, so the only thing a listing can prove is that there is nothing left to send it to."""
-    on_host = operation.stage.is_open and operation.verb not in {Verb.LAUNCH, Verb.START, *_GOAL}
+    on_host = operation.stage.is_open and operation.verb not in {Verb.LAUNCH, Verb.START, Verb.RESTART, *_GOAL}
     return _settle_on_host(operation, evidence) if on_host else operation
 
 
@@ -193,6 +198,36 @@ def _settle_start(operation: Operation, evidence: Evidence, sent_at: datetime) -
     if waited < evidence.start_grace:
         return operation
     return _fail(operation, f"asked, but it is still {found.provider_state or found.state.value}")
+
+
+def _settle_restart(operation: Operation, evidence: Evidence, sent_at: datetime) -> Operation:
+    """Back once it was seen to go down or to have a later start; where a cloud shows neither, after the start's grace.
+
+    Without an answer only having been down proves that it happened; it is not asked again.
+    """
+    found = evidence.find(operation)
+    if found is None:
+        looked = _look_for_absence(operation, evidence)
+        return _fail(looked.operation, "the instance is gone") if looked.is_proved else looked.operation
+    operation, word = _present(operation), found.provider_state or found.state.value
+    if found.state.is_terminal or found.state in {InstanceState.STOPPED, InstanceState.HIBERNATED}:
+        return _fail(operation, f"the cloud says {word}")
+    waited = evidence.asked_at - sent_at
+    began = found.started_at is not None and found.started_at > operation.requested_at
+    if found.state is not InstanceState.RUNNING and found.state is not InstanceState.ERROR:
+        params = with_params(operation, **{WENT_DOWN: True})
+        return replace(operation, stage=Stage.ACCEPTED, params=params, detail=f"the cloud says {word}")
+    if (
+        operation.params.get(WENT_DOWN)
+        or began
+        or (operation.stage is Stage.ACCEPTED and waited >= evidence.start_grace)
+    ):
+        if found.state is InstanceState.RUNNING:
+            return _running_again(operation, f"the cloud says {word}")
+        return _fail(operation, f"the cloud says {word}") if waited >= evidence.leaving_grace else operation
+    if operation.stage is Stage.AMBIGUOUS and waited >= evidence.start_grace:
+        return _fail(operation, "no answer came, and it did not go down; it was not asked again")
+    return operation
 
 
 def _start_again(operation: Operation, evidence: Evidence) -> Operation:

@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING
 from gpudash.errors import GpudashError
 from gpudash.fleet import absence
 from gpudash.fleet.changes import ChangeSet
+from gpudash.fleet.endpoints import EndpointBook
 from gpudash.fleet.health import Health
+from gpudash.fleet.history import History
 from gpudash.fleet.policytags import merged
 from gpudash.fleet.record import ENDING_VERBS, Record
 from gpudash.fleet.totals import Totals, sum_up
+from gpudash.model.endpoint import Endpoint
 from gpudash.model.guard import FRESH_FOR
 from gpudash.model.host import HostStatus
 from gpudash.model.instance import Instance, InstanceKey
@@ -33,8 +36,6 @@ from gpudash.model.tunnel import Tunnel
 if TYPE_CHECKING:
     from gpudash.ledger import Ledger
 
-SPARKLINE_LENGTH = 60
-"""Readings of GPU utilisation that a record keeps."""
 DEFAULT_CADENCE_S = 10.0
 """For accounts whose cadence nobody told."""
 CLOSED_KEPT = 100
@@ -64,6 +65,7 @@ class FleetStore:
         self.records: dict[InstanceKey, Record] = {}
         self.health: dict[tuple[str, str], Health] = {}
         self.operations: dict[str, Operation] = {}
+        self.endpoints = EndpointBook()
         self.policies: dict[InstanceKey, Policy] = {}
         """What the ledger holds as decided."""
         self.adopted: frozenset[InstanceKey] = frozenset()
@@ -72,7 +74,8 @@ class FleetStore:
         self._cadences: dict[str, float] = {}
         self._cycles: dict[str, float] = {}
         self._tombstones: dict[str, bool] = {}
-        self._lanes: dict[tuple[str, str], set[InstanceKey]] = {}
+        self._lanes: dict[tuple[str, str], dict[InstanceKey, None]] = {}
+        """The keys of each lane; dictionaries, because large sets take four times their memory."""
         self._asked: dict[tuple[str, str], datetime] = {}
         self._spent: tuple[Amount, datetime] | None = None
 
@@ -197,7 +200,8 @@ class FleetStore:
             return self._put(replace(record, status_problem=problem, daemon_gone=gone))
         if record.status_at is not None and at < record.status_at:
             return ChangeSet()
-        ring = (*record.utilisation, status.gpu_util_pct)[-SPARKLINE_LENGTH:]
+        before = record.utilisation
+        ring = (before if isinstance(before, History) else History(before)).after(status.gpu_util_pct)
         record = replace(record, status=status, status_at=at, status_problem=None, daemon_gone=False, utilisation=ring)
         return self._put(self._with_policy(record))
 
@@ -243,6 +247,14 @@ class FleetStore:
             changed |= self._put(self._with_policy(replace(record, instance=self._owned(record.instance)))).changed
         return ChangeSet(changed=frozenset(changed))
 
+    def apply_endpoints(self, listing: Listing[Endpoint]) -> ChangeSet:
+        """Serverless endpoints of one account, as they came."""
+        return ChangeSet(endpoints=self.endpoints.apply(listing))
+
+    def fail_endpoints(self, account: str, problem: str) -> ChangeSet:
+        """A look at an account's endpoints failed."""
+        return ChangeSet(endpoints=self.endpoints.fail(account, problem))
+
     def apply_accruals(self, accruals: Mapping[InstanceKey, Accrual]) -> ChangeSet:
         """Money spent, by instance. Keys that are not named keep what they have."""
         self.accruals.update(accruals)
@@ -281,7 +293,8 @@ class FleetStore:
     def totals(self, now: datetime) -> Totals:
         """The fleet in one line."""
         sums = sum_up(self.records.values(), now)
-        return replace(sums, spent_today=self.spent_today(now, sums.burn))
+        burn = sums.burn + self.endpoints.burn
+        return replace(sums, burn=burn, spent_today=self.spent_today(now, burn))
 
     def spent_today(self, now: datetime, burn: Amount) -> Amount:
         """Spent since midnight UTC: the ledger's sum, gone on with at the burn of now."""
@@ -292,8 +305,8 @@ class FleetStore:
 
     # -- inside -------------------------------------------------------------------------------------------------
 
-    def _keys(self, listing: Listing[Instance]) -> set[InstanceKey]:
-        return self._lanes.get((listing.account, listing.region), set())
+    def _keys(self, listing: Listing[Instance]) -> Collection[InstanceKey]:
+        return self._lanes.get((listing.account, listing.region), {}).keys()
 
     def _heard(self, listing: Listing[Instance], weight: Weight) -> ChangeSet:
         lane = (listing.account, listing.region)
@@ -322,7 +335,7 @@ class FleetStore:
         item = self._owned(item)
         old = self.records.get(item.key)
         if old is None:
-            self._lanes.setdefault((item.key.account, item.key.region), set()).add(item.key)
+            self._lanes.setdefault((item.key.account, item.key.region), {})[item.key] = None
             fresh = max(FRESH_FOR, self._span(FRESH_FOR.total_seconds()))
             spent = self.accruals.get(item.key, NOTHING_SPENT)
             new = Record(item, at, accrual=spent, fresh_for=fresh)
@@ -351,7 +364,7 @@ class FleetStore:
 
     def _remove(self, key: InstanceKey) -> None:
         self.records.pop(key, None)
-        self._lanes.get((key.account, key.region), set()).discard(key)
+        self._lanes.get((key.account, key.region), {}).pop(key, None)
 
     def _put(self, record: Record) -> ChangeSet:
         if self.records.get(record.key) == record:

@@ -16,7 +16,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from gpudash.clock import iso, parse_iso
-from gpudash.errors import NoService, Refused, StatusdError
+from gpudash.errors import NoForwards, NoService, Refused, StatusdError
+from gpudash.hosts.bycommand import ask_by_command
 from gpudash.hosts.connect import broken
 from gpudash.model.history import History, parse_history
 from gpudash.model.policy import EndAction
@@ -58,6 +59,8 @@ class StatusClient:
         self._lock = threading.Lock()
         self._settings: _Settings | None = None
         self._connection: http.client.HTTPConnection | None = None
+        self._forwards_nothing: int | None = None
+        """The connection of the link that turned out to forbid forwards."""
 
     def status(self) -> dict[str, Any]:
         """The ``/status`` document as it came; `model.host.parse_status` reads it.
@@ -139,7 +142,13 @@ class StatusClient:
             fresh = self._settings is None
             kept = self._connection is not None
             try:
+                if self._forwards_nothing == self._link.generation:
+                    return ask_by_command(self._link, method, path, body, self._timeout)
                 return self._exchange(method, path, body)
+            except NoForwards:
+                self._forwards_nothing = self._link.generation
+                if last:
+                    return ask_by_command(self._link, method, path, body, self._timeout)
             except NoService as exc:
                 self._forget()
                 if last or fresh:
@@ -218,7 +227,10 @@ def ask_health(link: Link, port: int, timeout: float) -> dict[str, Any]:
         StatusdError: something else than a statusd answers.
         LinkDown: no connection.
     """
-    connection = connection_over(link, port, timeout)
+    try:
+        connection = connection_over(link, port, timeout)
+    except NoForwards:
+        return ask_by_command(link, "GET", "/health", None, timeout, port)[1]
     try:
         connection.request("GET", "/health")
         answer = json.loads(connection.getresponse().read(LONGEST_ANSWER))

@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from gpudash.clock import Clock
-from gpudash.errors import HostError, LinkDown, NeedsUser, NoService
+from gpudash.errors import HostError, LinkDown, NeedsUser, NoForwards, NoService
 from gpudash.hosts.auth import AuthUndecided
 from gpudash.hosts.connect import Refused, broken, connect
 from gpudash.hosts.execute import ExecResult, run
@@ -270,6 +270,7 @@ class Link:
 
         Raises:
             NoService: nothing listens there. Not a fault of the link.
+            NoForwards: the SSH server forbids it.
             LinkDown: no connection, or no answer in time.
         """
         import paramiko
@@ -289,7 +290,7 @@ class Link:
 
     def _no_channel(self, port: int, code: int) -> HostError:
         if code == 1:
-            return HostError(
+            return NoForwards(
                 f"The SSH server of {self.name} forbids forwards.", hint="Set AllowTcpForwarding yes there."
             )
         return NoService(f"Nothing listens on port {port} of {self.name}.")

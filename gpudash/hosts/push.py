@@ -83,6 +83,9 @@ class PushResult:
     changed: bool
     """Something was written or started; False where all was as wanted."""
     took_s: float
+    comes_back: str | None = None
+    """What starts it again when the host restarts: ``systemd``, or the start script of the container. None where
+    nothing does, and where nothing was written."""
 
 
 def own_program() -> Program:
@@ -133,15 +136,17 @@ def push(
     same_config = sight.config == _digest(text)
     same_key = sight.account_key == (None if account_key is None else _digest(account_key + "\n"))
     changed = not (right_build and same_config and same_key and sight.token)
+    comes_back: str | None = None
     if changed:
         verb = "config" if right_build and sight.token else "install"
         tell("writing its limits" if verb == "config" else f"starting statusd {build.version} ({build.build})")
         order = {**_order(verb, sight, build, text), "account_key": account_key}
         report = _install(link, sight, order)
+        comes_back = report.get("comes_back")
         if verb == "install":
             tell("waiting for its answer")
             _await_health(link, sight, order, report, build)
-    return PushResult(build.version, build.build, changed, link.clock.monotonic() - begun)
+    return PushResult(build.version, build.build, changed, link.clock.monotonic() - begun, comes_back)
 
 
 def _digest(text: str) -> str:

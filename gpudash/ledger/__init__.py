@@ -74,6 +74,10 @@ class Ledger:
         """The newest operations, settled or not, newest first."""
         return operations.recent(self._db, limit)
 
+    def operations_of(self, key: InstanceKey, limit: int = 50) -> list[Operation]:
+        """The newest operations on one instance, settled or not, newest first."""
+        return operations.of_one(self._db, key, limit)
+
     def launched_at(self, tokens: Collection[str]) -> dict[str, datetime]:
         """When each of our launches with one of these tokens was asked for."""
         return operations.launched_at(self._db, tokens)

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from gpudash.errors import LedgerError
 from gpudash.ledger import codec
 from gpudash.ledger.database import Database
+from gpudash.model.instance import InstanceKey
 from gpudash.model.operation import Operation
 
 
@@ -71,6 +72,16 @@ def still_open(db: Database, account: str | None) -> list[Operation]:
 def recent(db: Database, limit: int) -> list[Operation]:
     """The newest operations, open or not, newest first."""
     rows = db.rows("SELECT body FROM operations ORDER BY requested_at DESC, rowid DESC LIMIT ?", (limit,))
+    return [_read(body) for (body,) in rows]
+
+
+def of_one(db: Database, key: InstanceKey, limit: int) -> list[Operation]:
+    """The newest operations on one instance, open or not, newest first."""
+    rows = db.rows(
+        "SELECT body FROM operations WHERE account = ? AND json_extract(body, '$.key.id') = ?"
+        " AND json_extract(body, '$.key.region') = ? ORDER BY requested_at DESC, rowid DESC LIMIT ?",
+        (key.account, key.id, key.region, limit),
+    )
     return [_read(body) for (body,) in rows]
 
 

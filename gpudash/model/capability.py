@@ -16,11 +16,20 @@ class Verb(StrEnum):
     START = "start"
     STOP = "stop"
     HIBERNATE = "hibernate"
+    RESTART = "restart"
     TERMINATE = "terminate"
     EXTEND = "extend"
     KEEPALIVE = "keepalive"
     PUSH = "push"
     ADOPT = "adopt"
+    SCALE = "scale"
+    """Worker bounds or idle timeout of a serverless endpoint."""
+    PURGE = "purge"
+    """Take back all jobs that wait in an endpoint's queue."""
+    SUBMIT = "submit"
+    """Queue one job."""
+    CANCEL = "cancel"
+    """Take one job back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,8 @@ class Capabilities:
     """The host key's fingerprint comes from the cloud, so that first contact can be checked."""
     why_not: dict[Verb, str]
     """For each verb that is missing: why, and what to do instead."""
+    has_endpoints: bool = False
+    """There are serverless endpoints: the adapter is `HasEndpoints`."""
     lists_everywhere: bool = False
     """One answer covers all regions: there is one lane, `EVERYWHERE`, whatever regions offers and orders name."""
     offer_facts: frozenset[OfferFact] = frozenset()
@@ -82,6 +93,8 @@ class Capabilities:
 
     launch_options: tuple[LaunchOption, ...] = ()
     """What a launch can be told beside type, region and limits."""
+    can_restart: bool = False
+    """A running instance can be restarted in place."""
 
     def lane_of(self, region: str) -> str:
         """The region of the lane in which an instance launched there is listed."""
@@ -89,6 +102,9 @@ class Capabilities:
 
     def reason_against(self, verb: Verb) -> str | None:
         """Why this cloud cannot do that, or None where it can."""
+        if verb is Verb.RESTART and not self.can_restart:
+            other = "stop and start it" if self.can_stop else "reboot it from inside"
+            return f"There is no restart at {self.provider}; {other}."
         return self.why_not.get(verb)
 
     def launch_option(self, name: str) -> LaunchOption | None:

@@ -103,6 +103,8 @@ def _problem(wanted: Policy | None, status: HostStatus) -> str | None:
 
 def same_limits(one: Policy, other: Policy | None) -> bool:
     """Both would end the instance at the same moments in the same ways; revisions do not matter."""
+    if one is other:
+        return True
     return (
         other is not None
         and _same_moment(one.lease_deadline, other.lease_deadline)

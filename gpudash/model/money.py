@@ -68,11 +68,15 @@ def cost(price: Price | None, length: timedelta) -> Amount:
     return Amount(price.usd_per_hour * seconds / SECONDS_PER_HOUR, price.estimated)
 
 
+NO_MONEY = Amount()
+"""One object for all that have cost nothing: there are many."""
+
+
 @dataclass(frozen=True, slots=True)
 class Accrual:
     """Spent so far as a line: a fixed part plus a rate from a moment on. Cheap to ask at any time."""
 
-    fixed: Amount = Amount()
+    fixed: Amount = NO_MONEY
     """Closed intervals."""
     open: tuple[Interval, ...] = ()
     """Intervals that still run."""
@@ -87,7 +91,7 @@ class Accrual:
     @classmethod
     def of(cls, intervals: Iterable[Interval]) -> Accrual:
         """Sum what is closed and keep what runs on."""
-        fixed, running = Amount(), []
+        fixed, running = NO_MONEY, []
         for interval in intervals:
             if interval.end is None:
                 running.append(interval)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from gpudash.model.capability import Capabilities
+from gpudash.model.endpoint import Bounds, Endpoint, Job
 from gpudash.model.instance import Instance, InstanceKey
 from gpudash.model.listing import Listing
 from gpudash.model.money import Price
@@ -28,6 +29,48 @@ class Leftover:
     price: Price | None
     instance_id: str | None = None
     """The instance it belongs to, where there is one."""
+
+
+class Endpoints(Protocol):
+    """The serverless side of an account, where `capabilities.has_endpoints`. Blocking; errors as for `Provider`.
+
+    Keys have the region `SERVERLESS`.
+    """
+
+    def listing(self) -> Listing[Endpoint]:
+        """All endpoints, with counts of workers and jobs."""
+        ...
+
+    def one(self, key: InstanceKey) -> Endpoint:
+        """One endpoint with each of its workers."""
+        ...
+
+    def set_bounds(self, key: InstanceKey, bounds: Bounds) -> None:
+        """Change worker bounds or idle timeout. The same again changes nothing."""
+        ...
+
+    def purge(self, key: InstanceKey) -> int:
+        """Take back all jobs that wait; how many."""
+        ...
+
+    def submit(self, key: InstanceKey, given: object) -> Job:
+        """Queue one job, once: a lost answer is `Ambiguous`."""
+        ...
+
+    def job(self, key: InstanceKey, job_id: str) -> Job:
+        """One job now."""
+        ...
+
+    def cancel(self, key: InstanceKey, job_id: str) -> Job:
+        """Take a job back; one that is over stays as it is."""
+        ...
+
+
+@runtime_checkable
+class HasEndpoints(Protocol):
+    """An adapter with a serverless side."""
+
+    endpoints: Endpoints
 
 
 class Provider(Protocol):
@@ -114,9 +157,56 @@ class CleansUp(Protocol):
 
 
 @runtime_checkable
+class Restarts(Protocol):
+    """A cloud that restarts a running instance in place (`capabilities.can_restart`)."""
+
+    def restart(self, key: InstanceKey) -> None:
+        """Ask for it and return. Asked twice it is two restarts, so never repeated inside."""
+        ...
+
+
+@runtime_checkable
 class ListsInPages(Protocol):
     """A cloud whose list comes in pages that are worth showing before the last one is there."""
 
     def list_in_pages(self, region: str, on_page: Callable[[Listing[Instance]], None]) -> Listing[Instance]:
         """As `list_instances`; `on_page` gets each page as it comes, as an incomplete listing of that page alone."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Whether an account may make one call."""
+
+    action: str
+    """As a policy of that cloud names it: ``ec2:RunInstances``."""
+    allowed: bool | None
+    """None where nothing could tell."""
+    how: str
+    """``dry run``, ``asked``, ``simulated`` or ``not checked``."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What an account may do at its cloud, found out without changing anything."""
+
+    account: str
+    region: str
+    identity: str | None
+    """Who is asking, as the cloud names it; None where the credentials do not work."""
+    problem: str | None
+    """Why they do not."""
+    checks: tuple[Check, ...]
+    quotas: Mapping[str, float | None]
+    """By description; None where it cannot be read."""
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Actions that are denied."""
+        return tuple(check.action for check in self.checks if check.allowed is False)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Actions of which nothing could tell."""
+        return tuple(check.action for check in self.checks if check.allowed is None)

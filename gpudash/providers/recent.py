@@ -37,6 +37,11 @@ class Recent:
         with self._lock:
             self._fresh[instance_id] = Fresh(region, record, self._clock.monotonic())
 
+    def forget(self, instance_id: str) -> None:
+        """Its end was asked for and accepted: from now on it is gone once the cloud does not list it."""
+        with self._lock:
+            self._fresh.pop(instance_id, None)
+
     def unanswered(self, region: str, token: str) -> None:
         """The request left and no answer came."""
         with self._lock:

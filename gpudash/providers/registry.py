@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from gpudash.errors import ConfigError
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from gpudash.config import Account
     from gpudash.model.capability import Capabilities
     from gpudash.model.offer import LaunchOrder
-    from gpudash.providers.base import Provider
+    from gpudash.providers.base import Examination, Provider
 
 _PACKAGES = {
     "aws": "gpudash.providers.aws",
@@ -20,8 +20,8 @@ _PACKAGES = {
     "runpod": "gpudash.providers.runpod",
     "sandbox": "gpudash.providers.sandbox",
 }
-"""Each package offers `CAPABILITIES` without importing an SDK, and `create(account, clock)`; it may offer `check(order)`
-and `doctor(account, clock)`."""
+"""Each package offers `CAPABILITIES` without importing an SDK, and `create(account, clock)`; it may offer `check(order)`,
+`doctor(account, clock)` and `documents()`."""
 
 
 def names() -> tuple[str, ...]:
@@ -54,6 +54,22 @@ def check(provider: str, order: LaunchOrder) -> None:
     package = import_module(_PACKAGES[provider]) if provider in _PACKAGES else None
     if package is not None and hasattr(package, "check"):
         package.check(order)
+
+
+def examine(account: Account, clock: Clock) -> Examination | None:
+    """What the account may do there; None at a cloud whose keys may do everything. Blocking; changes nothing.
+
+    Raises:
+        GpudashError: it cannot be asked.
+    """
+    package = import_module(_package(account.provider))
+    return cast("Examination", package.doctor(account, clock)) if hasattr(package, "doctor") else None
+
+
+def documents(provider: str) -> dict[str, dict[str, Any]]:
+    """What to paste at that cloud so that gpudash may do its work and no more; empty where keys have no limits."""
+    package = import_module(_package(provider))
+    return cast("dict[str, dict[str, Any]]", package.documents()) if hasattr(package, "documents") else {}
 
 
 def readme_table() -> str:

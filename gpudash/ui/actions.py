@@ -146,6 +146,8 @@ class Action(NamedTuple):
 _BOTH = frozenset({"fleet", "instance"})
 _FLEET = frozenset({"fleet"})
 _ALL = frozenset({"fleet", "instance", "list"})
+_LISTS = frozenset({"list"})
+_PAGE = frozenset({"instance"})
 _TABLE = frozenset({"table"})
 
 
@@ -183,6 +185,8 @@ ACTIONS: tuple[Action, ...] = (
            Danger.CHANGES, _verb(Verb.KEEPALIVE), 3),
     Action("start", "r", "start", "Start a stopped or hibernated instance.", "act", _BOTH,
            Danger.CHANGES, _verb(Verb.START), 8),
+    Action("restart", "b", "restart", "Restart it in place, where its cloud can; what runs on it ends.", "act", _BOTH,
+           Danger.CHANGES, _verb(Verb.RESTART)),
     Action("stop", "x", "stop", "Stop: compute ends, the disk stays. Can be undone for 5 s.", "act", _BOTH,
            Danger.DESTROYS, _verb(Verb.STOP), 7),
     Action("hibernate", "h", "hibernate", "Stop with the memory kept on disk.", "act", _BOTH,
@@ -209,6 +213,12 @@ ACTIONS: tuple[Action, ...] = (
     Action("mark_up", "shift+up", "mark up", "Mark a range upwards; back again takes it back.", "look", _FLEET, reason=_one),
     Action("mark_down", "shift+down", "mark down", "Mark a range downwards; back again takes it back.", "look", _FLEET, reason=_one),
     Action("mark_all", "ctrl+a", "mark all", "Mark every row that is shown, or none.", "look", _FLEET, reason=_one),
+    Action("sort_next", "greater_than_sign", "next order", "In a list: sort by the next column.", "look", _LISTS),
+    Action("sort_before", "less_than_sign", "order before", "In a list: sort by the column before.", "look", _LISTS,
+           arguments="-1"),
+    Action("sort_turn", "S", "turn order", "In a list: turn the order round.", "look", _LISTS),
+    Action("next_part", "tab,right", "next part", "The next part of the page of one instance.", "look", _PAGE),
+    Action("previous_part", "shift+tab,left", "previous part", "The part before it.", "look", _PAGE),
     Action("refresh", "ctrl+r", "refresh", "Ask all clouds and hosts again now.", "look", _ALL),
     Action("offers", "o", "offers", "What can be launched now, by price.", "list", _FLEET),
     Action("tunnels", "T", "tunnel list", "Every tunnel of every gpudash on this machine.", "list", _FLEET),
@@ -258,9 +268,9 @@ def _keys(action: Action) -> str:
 
 
 _NAMES = {
-    "space": "Space", "enter": "Enter", "tab": "Tab", "escape": "Esc", "up": "↑", "down": "↓", "pageup": "PgUp", "pagedown": "PgDn",
+    "space": "Space", "enter": "Enter", "tab": "Tab", "escape": "Esc", "up": "↑", "down": "↓", "pageup": "PgUp", "pagedown": "PgDn", "left": "←", "right": "→",
     "home": "Home", "end": "End", "f1": "F1", "colon": ":", "question_mark": "?", "slash": "/", "plus": "+",
-    "exclamation_mark": "!",
+    "exclamation_mark": "!", "less_than_sign": "<", "greater_than_sign": ">",
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _DONE = {
     Verb.LAUNCH: "is up and guarded",
     Verb.START: "runs",
+    Verb.RESTART: "runs again",
     Verb.STOP: "is stopped; the cloud confirms it",
     Verb.HIBERNATE: "is hibernated; the cloud confirms it",
     Verb.TERMINATE: "is gone; the cloud confirms it",

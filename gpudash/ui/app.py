@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from datetime import tzinfo
 from importlib import import_module
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, cast
 
 from rich.console import RenderableType
@@ -25,6 +26,7 @@ from textual.binding import BindingType
 from textual.dom import DOMNode
 from textual.driver import Driver
 from textual.screen import Screen
+from textual.timer import Timer
 
 from gpudash.errors import ConfigError, GpudashError
 from gpudash.fleet.changes import ChangeSet
@@ -33,6 +35,7 @@ from gpudash.ui.announce import Announcer
 from gpudash.ui.delta import Ready, Shown
 from gpudash.ui.pick_theme import BackgroundTold
 from gpudash.ui.port import FleetPort
+from gpudash.ui.remembered import Remembered, Views
 from gpudash.ui.scene import Scene
 from gpudash.ui.screens.base import Living
 from gpudash.ui.screens.fleet import FleetScreen
@@ -43,6 +46,8 @@ BEAT_S = 1.0
 """One tick a second; everything that lives with the clock is drawn from it."""
 GATHER_S = 0.04
 """Change sets that come within this time are drawn together."""
+SAVE_VIEWS_S = 1.0
+"""A filter that is being typed is written once, not with every letter."""
 QUIT_S = 2.5
 """How long leaving waits for what is on its way."""
 LEAST_SIZE = (60, 14)
@@ -53,9 +58,10 @@ _LATER = ("confirm", "extend", "launch", "instance", "palette", "help", "tunnels
 
 
 def preload() -> None:
-    """Import the screens that keys open."""
+    """Import the screens that keys open, and read the themes that the palette lists."""
     for name in _LATER:
         import_module(f"gpudash.ui.screens.{name}")
+    themes.load_all()
 
 
 class Options(NamedTuple):
@@ -75,6 +81,8 @@ class Options(NamedTuple):
     problems: tuple[str, ...] = ()
     """What was wrong with settings, themes or keys; said once."""
     ledger_notice: str | None = None
+    views_file: Path | None = None
+    """Where filters and orders of the screens are kept; None forgets them at the end."""
     frame_saver: Callable[[App[int]], None] | None = None
     """Keeps the last frame for the next start."""
     terminal_before: list[Any] | None = None
@@ -96,6 +104,8 @@ class GpudashApp(App[int], inherit_bindings=False):
         self.fleet = fleet
         self.options = options or Options()
         self.announcer = Announcer(self)
+        self.views = Views(self.options.views_file)
+        self._views_timer: Timer | None = None
         self.shown = Shown()
         self.crash: BaseException | None = None
         """What ended the app against its will."""
@@ -128,6 +138,8 @@ class GpudashApp(App[int], inherit_bindings=False):
         self.app_resume_signal.subscribe(self, lambda _: self.repaint_all())
         for problem in (*self.options.problems, *self.key_problems):
             self.notify(problem, severity="warning", markup=False, timeout=12)
+        if self.views.notice:
+            self.notify(self.views.notice, severity="warning", markup=False, timeout=12)
         if self.options.ledger_notice:
             self.notify(self.options.ledger_notice, severity="error", markup=False, timeout=20)
         if self.options.welcome:
@@ -171,6 +183,7 @@ class GpudashApp(App[int], inherit_bindings=False):
 
     async def _quit(self, code: int) -> None:
         self._leave.set()
+        self.views.save()
         if self.options.frame_saver is not None:
             self.options.frame_saver(self)
         workers = [worker for worker in self.workers if worker.group == "fleet"]
@@ -297,15 +310,29 @@ class GpudashApp(App[int], inherit_bindings=False):
         elif fits and isinstance(self.screen, TooSmall):
             self.pop_screen()
 
+    def remember(self, screen: str, view: Remembered) -> None:
+        """Keep how a screen is filtered and ordered; written a moment later, in a thread."""
+        if self.views.put(screen, view) and self._views_timer is None:
+            self._views_timer = self.set_timer(SAVE_VIEWS_S, self._save_views)
+
+    def _save_views(self) -> None:
+        self._views_timer = None
+        threading.Thread(target=self.views.save, name="views", daemon=True).start()
+
     # -- keys ---------------------------------------------------------------------------------------------------
 
     async def _on_key(self, event: events.Key) -> None:
         """A letter typed while a text field was opening set out for the widget before it. It is text, never a verb."""
         from textual.widgets import Input
 
+        from gpudash.ui.widgets.filter_bar import FilterBar
+
         field = self.focused
         if isinstance(field, Input) and event.is_printable and event.character:
-            field.insert_text_at_cursor(event.character)
+            if isinstance(field.parent, FilterBar):
+                field.parent.put_late(event.character)
+            else:
+                field.insert_text_at_cursor(event.character)
             event.prevent_default()
 
     async def run_action(

@@ -80,8 +80,23 @@ def guard(record: Record, scene: Scene, width: int) -> Line:
     since = record.still_billing_since()
     if since is not None:
         return ((f"{fmt.length(scene.now - since)} {fmt.money(cost_since(record, scene.now))}", "still-billing"),)
-    verdict = record.guard(scene.now)
+    verdict = _verdict(record, scene)
     return NOTHING if verdict is None else guard_word(verdict)
+
+
+class _LastVerdict:
+    """Two columns of a row ask for the same verdict, one after the other."""
+
+    record: Record | None = None
+    scene: Scene | None = None
+    verdict: GuardVerdict | None = None
+
+
+def _verdict(record: Record, scene: Scene) -> GuardVerdict | None:
+    last = _LastVerdict
+    if last.record is not record or last.scene is not scene:
+        last.record, last.scene, last.verdict = record, scene, record.guard(scene.now)
+    return last.verdict
 
 
 def guard_word(verdict: GuardVerdict) -> Line:
@@ -234,8 +249,8 @@ def ends(record: Record, scene: Scene, width: int) -> Line:
         return _ending(record.operation, scene, width)
     if not record.instance.state.bills_compute:
         return _disk(record, width)
-    verdict = record.guard(scene.now)
-    first = record.will_end(scene.now)
+    verdict = _verdict(record, scene)
+    first = record.ends() if verdict is not None and verdict.level is not GuardLevel.NONE else None
     if first is None or verdict is None:
         return (("never!", "guard-none"),)
     moment, why = first

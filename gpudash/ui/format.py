@@ -7,8 +7,9 @@ with unknown parts ends in ``+?``. Nobody else in gpudash decides how a number l
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
+from functools import lru_cache
 
 from rich.cells import cell_len as cell_len
 from rich.cells import set_cell_size
@@ -97,13 +98,23 @@ def clock(moment: datetime, zone: tzinfo | None, *, seconds: bool = False) -> st
 
 def when(moment: datetime, now: datetime, zone: tzinfo | None) -> str:
     """``15:16`` today, ``Tue 15:16`` within a week, else ``12 Mar``."""
-    there, here = local(moment, zone), local(now, zone)
-    days = (there.date() - here.date()).days
+    return _when(moment, _day(now, zone), zone)
+
+
+@lru_cache(maxsize=4)
+def _day(now: datetime, zone: tzinfo | None) -> date:
+    return local(now, zone).date()
+
+
+@lru_cache(maxsize=512)
+def _when(moment: datetime, today: date, zone: tzinfo | None) -> str:
+    there = local(moment, zone)
+    days = (there.date() - today).days
     if days == 0:
         return there.strftime("%H:%M")
     if -7 < days < 7:
         return there.strftime("%a %H:%M")
-    return f"{there.day} {there:%b}" if there.year == here.year else f"{there:%b %Y}"
+    return f"{there.day} {there:%b}" if there.year == today.year else f"{there:%b %Y}"
 
 
 def spark(values: Sequence[float | None], width: int, top: float = 100.0) -> str:

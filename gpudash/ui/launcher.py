@@ -136,6 +136,7 @@ def _build(run: Run, early: EarlyFrame, no_color: bool) -> tuple[GpudashApp, Cal
             start_hosts=None if run.read_only else _start_hosts,
             problems=problems,
             ledger_notice=notice,
+            views_file=None if run.synthetic else paths.state_dir() / f"views-{run.kind}.json",
             frame_saver=lambda app: _keep_frame(app, early),
             terminal_before=early.terminal_before,
         )

@@ -123,7 +123,7 @@ def signal_lines(signals: Sequence[Signal], limit: int) -> list[Line]:
     for signal in shown:
         word, token = _VERDICT[signal.verdict]
         value = fmt.UNKNOWN if signal.value is None else figure(signal.value, signal.unit)
-        limit_text = "" if signal.threshold is None else f"> {figure(signal.threshold, _short(signal.unit))}"
+        limit_text = threshold(signal)
         age = "" if signal.age_s is None else f"{fmt.length(timedelta(seconds=signal.age_s))}"
         lines.append(
             (
@@ -138,6 +138,16 @@ def signal_lines(signals: Sequence[Signal], limit: int) -> list[Line]:
         quiet = fmt.listed(signal.name for signal in ranked[len(shown) :])
         lines.append(labelled("quiet" if limit > 1 else "signals", ((quiet, "muted"),)))
     return lines
+
+
+def verdict_look(verdict: Verdict) -> Span:
+    """Its word and the look of it."""
+    return _VERDICT[verdict]
+
+
+def threshold(signal: Signal) -> str:
+    """``> 5%``: above it counts as active."""
+    return "" if signal.threshold is None else f"> {figure(signal.threshold, _short(signal.unit))}"
 
 
 def figure(value: float, unit: str) -> str:

@@ -10,7 +10,6 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
@@ -293,7 +292,7 @@ def _files() -> dict[str, Path]:
 
 @lru_cache(maxsize=1)
 def _shipped() -> dict[str, Path]:
-    inside = Path(str(resources.files("gpudash"))) / "themes"
+    inside = Path(__file__).parents[1] / "themes"
     checkout = Path(__file__).parents[2] / "themes"
     found = {path.stem: path for path in _toml_files(checkout)}
     found.update((path.stem, path) for path in _toml_files(inside))

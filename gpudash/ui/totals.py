@@ -72,6 +72,8 @@ class LiveTotals:
             row = self._view.rows.get(key)
             if row is not None:
                 self._count(row.record, 1, now)
+        if not self._waiting:
+            self._waiting = set()  # a set that was large stays large
 
     def changed(self, key: InstanceKey, new: Record | None, now: datetime) -> None:
         """A row comes, goes or is about to have another record; ask before the view has it."""
@@ -105,7 +107,7 @@ class LiveTotals:
 
     def at(self, store: FleetStore, now: datetime) -> Totals:
         """The sums at that moment; the burn of a fleet that is not counted whole yet is a lower bound."""
-        burn = self._burn.amount(unknown=bool(self._waiting))
+        burn = self._burn.amount(unknown=bool(self._waiting)) + store.endpoints.burn
         if self._burn_at is None or now - self._burn_at >= BURN_EVERY:
             self._burn_at = now
             self.burns.append(float(burn.usd))

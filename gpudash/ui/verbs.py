@@ -117,6 +117,18 @@ class Verbs(Living):
         able, _ = self._able(Verb.START)
         self._bulk("Start", able, self.fleet.start, f"Starting {_named(able)} …")
 
+    def action_restart(self) -> None:
+        from gpudash.ui.screens.confirm import ConfirmRestart
+
+        able, _ = self._able(Verb.RESTART)
+        keys = [record.key for record in able]
+
+        def answered(confirmed: bool | None) -> None:
+            if confirmed:
+                self.gpudash.carry_out(self._each(keys, self.fleet.restart, f"Restarting {_named(able)} …"))
+
+        self.app.push_screen(ConfirmRestart(able), answered)
+
     def action_push(self) -> None:
         able, _ = self._able(Verb.PUSH)
         self._bulk("Push", able, self.fleet.push, f"Pushing statusd to {_named(able)} …")

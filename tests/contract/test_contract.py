@@ -16,6 +16,7 @@ from gpudash.model.instance import InstanceKey, InstanceState
 from gpudash.model.offer import OfferFilter
 from gpudash.model.policy import EndAction, Policy
 from gpudash.model.tags import policy_tags
+from gpudash.providers.base import Restarts
 
 POLICY = Policy(
     lease_deadline=NOON + timedelta(hours=4),
@@ -171,6 +172,21 @@ def test_terminated_cannot_be_started(cloud: Cloud) -> None:
     cloud.provider.terminate(instance.key)
     with pytest.raises(ProviderError, match="terminat"):
         cloud.provider.start(instance.key)
+
+
+def test_restart_comes_back_as_the_same(cloud: Cloud) -> None:
+    """Where a cloud has it, a restarted instance runs again under its id; else data and adapter agree that there is none."""
+    provider = cloud.provider
+    assert isinstance(provider, Restarts) == provider.capabilities.can_restart
+    if not isinstance(provider, Restarts):
+        assert "There is no restart" in (provider.capabilities.reason_against(Verb.RESTART) or "")
+        return
+    before = launched(cloud)
+    provider.restart(before.key)
+    after = reach(cloud, before.key, InstanceState.RUNNING)
+    assert after.launch_token == before.launch_token
+    with pytest.raises(ProviderError):
+        provider.restart(InstanceKey(provider.account, cloud.region, "sb-00000000"))
 
 
 @pytest.mark.parametrize("verb", ["stop", "start"])

@@ -202,3 +202,38 @@ def test_a_price_above_the_one_on_stdin_needs_a_cap(front: Front, cli: Cli) -> N
     assert answer.code == 4
     assert "$1.01/h now; the offer said $0.9/h" in answer.err
     assert front.count("RunInstances") == 0
+
+
+def test_doctor_says_which_calls_are_allowed_and_what_to_paste(front: Front, cli: Cli) -> None:
+    """By reading and dry runs; a denied call is a finding with the way out, and nothing was launched or made."""
+    everything = cli("doctor", "--json")
+    assert everything.code == 0, everything
+    (told,) = everything.doc["permissions"]
+    assert (told["account"], told["problem"]) == ("work", None)
+    hows = {check["action"]: (check["allowed"], check["how"]) for check in told["checks"]}
+    assert hows["ec2:RunInstances"] == (True, "dry run")
+    assert hows["ec2:DescribeInstances"] == (True, "asked")
+    front.refuse("TerminateInstances", "UnauthorizedOperation", status=403, message="You may not.")
+    answer = cli("doctor")
+    assert answer.code == 1
+    assert "denied     work: ec2:TerminateInstances (dry run): " in answer.out
+    assert "account work may not call ec2:TerminateInstances" in answer.out
+    assert "gpudash doctor --policy person --account work" in answer.out
+    policy = json.loads(cli("doctor", "--policy", "person").out)
+    assert policy == told["policies"]["person"]
+    assert "ec2:TerminateInstances" in {action for part in policy["Statement"] for action in part["Action"]}
+    assert all(running(region) == [] for region in REGIONS)
+
+
+def test_doctor_without_working_credentials(front: Front, cli: Cli) -> None:
+    """One finding, and no question that could only fail as well; offline nothing is asked at all."""
+    front.refuse("*", "InvalidClientTokenId", status=403, message="The security token is invalid.")
+    front.calls.clear()
+    answer = cli("doctor")
+    assert answer.code == 1
+    assert "account work: " in answer.out
+    assert "InvalidClientTokenId" in answer.out
+    assert len(front.calls) <= 2
+    front.calls.clear()
+    assert cli("doctor", "--offline").code == 0
+    assert front.calls == []

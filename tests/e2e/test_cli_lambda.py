@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from support.http_cloud import Fault
-from support.lambda_cloud import KEY, KEY_VARIABLE, FakeLambda, error, no_capacity
+from support.lambda_cloud import KEY_VARIABLE
+from support.lambda_server import KEY, FakeLambda, no_capacity
+from support.waiting import eventually
 
 from gpudash.clock import SystemClock, parse_iso
 from tests.support.cli import Answer, Cli
@@ -47,7 +46,9 @@ def test_launch_list_and_end(cli: Cli, fake: FakeLambda) -> None:
     before = SystemClock().now().replace(microsecond=0)
     answer = launch(cli, "--type", "gpu_1x_a10", "--name", "train")
     assert answer.code in (0, 6), answer
+    asked = fake.count()
     (row,) = cli.ok("ls")["instances"]
+    assert (fake.count(), fake.log[-1].path) == (asked + 1, "/api/v1/instances")
     assert (row["name"], row["region"], row["price_usd_per_hour"], row["managed"]) == ("train", "us-west-1", 0.75, True)
     assert before <= parse_iso(row["created_at"]) <= SystemClock().now()
     assert row["guard"] == "none"
@@ -73,31 +74,21 @@ def test_what_lambda_cannot_do_is_refused_with_the_way_out(cli: Cli, fake: FakeL
     assert "another-test-key" not in refused.out + refused.err
 
 
-def test_the_key_is_nowhere(cli: Cli, fake: FakeLambda) -> None:
-    """Not on a screen, in a file, or in any process's arguments, though the cloud repeats it in its errors."""
-    echo = Fault("echo", error(401, "global/invalid-api-key", f"The key {KEY} was revoked."))
-    said, argvs = "", set[str]()
-    for command in ("ls", "show hers", "doctor"):
-        said += watched(cli, command, argvs)
-    with fake.fault(echo):
-        for command in ("ls --json", "offers", "leftovers", "events"):
-            said += watched(cli, command, argvs)
-    with fake.fault(echo):
-        refused = launch(cli, "--type", "gpu_1x_a10")
-    assert refused.code == 5
-    assert "[key] was revoked" in said
-    files = [path for path in cli.home.rglob("*") if path.is_file()]
-    assert any(path.name == "ledger.db" for path in files)
-    assert not [path for path in files if KEY.encode() in path.read_bytes()]
-    assert KEY not in said + refused.out + refused.err + "".join(argvs)
+def test_restart_is_proved_by_the_list(cli: Cli, fake: FakeLambda) -> None:
+    """Asked for once, after a yes; it went down and is active again."""
+    refused = cli("restart", "hers")
+    assert (refused.code, "was not confirmed" in refused.err) == (4, True)
+    fake.boot_s = 1.5
+    answer = cli("restart", "hers", "--yes", "--json")
+    fake.boot_s = 0.2
+    assert (answer.code, answer.doc["proved"], answer.doc["detail"]) == (0, True, "hers runs again.")
+    assert fake.count("POST", "/restart$") == 1
 
 
-def watched(cli: Cli, command: str, argvs: set[str]) -> str:
-    """What a command says; the arguments of every process of this machine meanwhile are added to `argvs`."""
-    process = cli.start(*command.split())
-    while process.poll() is None:
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            with suppress(OSError):
-                argvs.add(path.read_bytes().decode(errors="replace"))
-        time.sleep(0.02)
-    return "".join(process.communicate())
+def test_the_watchdog_ends_what_cannot_end_itself(cli: Cli, fake: FakeLambda) -> None:
+    """Ours is past its lease and goes; somebody else's stays."""
+    hers = fake.alive()
+    assert launch(cli, "--type", "gpu_1x_a10", "--lease", "1s", "--name", "short").code == 6
+    (ours,) = fake.alive() - hers
+    eventually(lambda: cli("watchdog", "--once", "--enforce", "--grace", "1s") and ours not in fake.alive(), "it ended")
+    assert fake.alive() == hers

@@ -243,6 +243,19 @@ def test_ready_starts_it_and_prints_where(cli: Cli, launched: dict[str, Any]) ->
     assert body["url"] == url
 
 
+def test_programs_that_want_it_at_once_start_it_once(cli: Cli, launched: dict[str, Any]) -> None:
+    """Whoever comes second waits for the first and gets the same answer."""
+    cli.ok("stop", "life", "--yes")
+    starts = len([event for event in cli.ok("events")["events"] if event["text"] == "asked to start life"])
+    asked = [cli.start("ready", "life", "--timeout", "1m") for _ in range(3)]
+    said = [process.communicate(timeout=90) for process in asked]
+    assert [process.returncode for process in asked] == [0, 0, 0], said
+    assert len({out for out, _ in said}) == 1
+    assert sum("another gpudash is bringing life up" in err for _, err in said) >= 1
+    events = cli.ok("events")["events"]
+    assert len([event for event in events if event["text"] == "asked to start life"]) == starts + 1
+
+
 def test_start_of_a_running_one_is_a_success(cli: Cli, launched: dict[str, Any]) -> None:
     """Asking for what is so already changes nothing."""
     body = cli.ok("start", "life")

@@ -19,6 +19,7 @@ MUTATING = [
     ["stop", "box", "--yes"],
     ["hibernate", "box", "--yes"],
     ["terminate", "box", "--yes"],
+    ["restart", "box", "--yes"],
     ["adopt", "box"],
     ["push", "box"],
     ["watchdog", "--once", "--enforce"],

@@ -17,12 +17,14 @@ from support.waiting import eventually
 from gpudash.clock import iso
 from gpudash.errors import ExitCode
 from gpudash.fleet import tunnels
+from gpudash.fleet.daemons import client
 from gpudash.fleet.outcome import exit_code
 from gpudash.fleet.readiness import ready
 from gpudash.fleet.record import Record
 from gpudash.fleet.session import Session
 from gpudash.hosts.supervisor import spawn
 from gpudash.model.guard import GuardLevel
+from gpudash.model.host import parse_status
 from gpudash.model.instance import InstanceKey, InstanceState
 from gpudash.model.offer import OfferFilter
 from gpudash.model.operation import Stage
@@ -414,5 +416,7 @@ def test_ready_starts_a_stopped_instance_and_says_where_its_service_answers(
         assert url.startswith("http://127.0.0.1:")
         assert told[0] == "starting worker"
         assert session.record(worker).instance.state is InstanceState.RUNNING
+        status = parse_status(client(session.desk, session.record(worker), 5).status())
+        assert "declared" in status.held_by, "it stays awake for its first request"
     finally:
         tunnels.close_some(session, worker)

@@ -207,8 +207,8 @@ def test_bad_steps_are_refused_with_their_place(host: Host) -> None:
     assert "end.terminate[0].method must be one of command, poweroff, ec2, http" in said
 
 
-def test_another_user_needs_sudo_without_a_password(machine: Host) -> None:
-    """Whether sudo lets the user of statusd is found out beforehand, and said."""
+def test_another_user_may_do_less_and_says_so(machine: Host) -> None:
+    """Whether sudo lets the user of statusd, and whether it can read the container's key, is found out beforehand."""
     if os.geteuid() == 0:  # the daemon, and nothing else, runs as somebody
         for path in (machine.home.parent, machine.home, machine.home / "token"):
             os.chown(path, SOMEBODY, SOMEBODY)
@@ -219,9 +219,13 @@ def test_another_user_needs_sudo_without_a_password(machine: Host) -> None:
     machine.script(machine.bin / "sudo", "exit 1")
     for tool in machine.bin.iterdir():
         tool.chmod(0o755)
-    machine.configure(policy=LEASE, end={"stop": [{"method": "poweroff"}], "terminate": None, "hibernate": None})
+    environ(machine, CONTAINER_API_KEY=SECRET)
+    Path(machine.env["GPUDASH_SYSROOT"], "proc/1/environ").chmod(0)
+    call = {"method": "http", "url": "https://cloud.example/7", "token_env": "CONTAINER_API_KEY"}
+    machine.configure(policy=LEASE, end={"stop": [{"method": "poweroff"}], "terminate": [call], "hibernate": None})
     if os.geteuid() == 0:
         os.chown(machine.home / "config.json", SOMEBODY, SOMEBODY)
     machine.start()
-    (way,) = machine.status()["end"]["ways"]
-    assert way["problem"] == "not root, and sudo asks for a password"
+    off, call = machine.status()["end"]["ways"]
+    assert off["problem"] == "not root, and sudo asks for a password"
+    assert call["problem"] == "CONTAINER_API_KEY cannot be read: /proc/1/environ: Permission denied"

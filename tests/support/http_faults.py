@@ -15,6 +15,7 @@ from datetime import timedelta
 from email.utils import format_datetime
 from typing import Any, Protocol
 
+from gpudash.config import Account
 from gpudash.errors import Ambiguous, AuthRefused, GpudashError, NoCapacity, RateLimited, Unreachable
 from gpudash.model.instance import InstanceKey
 from gpudash.providers.base import Provider
@@ -36,6 +37,8 @@ class HttpCloudUnderTest(Cloud, Protocol):
 
     fake: Any
     """An `HttpCloud` with `alive()`, `create_lag_s`, `end_lag_s` and `ignores_ends`."""
+    account: Account
+    """As the settings have it; its key is where the cloud under test has put it."""
 
     def again(self, *, url: str | None = None, timeouts: Timeouts | None = None) -> Provider:
         """Another adapter."""

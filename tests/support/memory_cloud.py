@@ -12,9 +12,11 @@ from typing import Any
 
 from gpudash.clock import Clock, ManualClock
 from gpudash.config import Account, Config, Defaults
-from gpudash.errors import LinkDown
+from gpudash.errors import LinkDown, NoService
 from gpudash.fleet.session import Session
 from gpudash.model.capability import Capabilities
+from gpudash.model.history import History, SignalHistory
+from gpudash.model.host import Verdict
 from gpudash.model.instance import Instance, InstanceKey, InstanceState, SshAddress
 from gpudash.model.listing import Listing
 from gpudash.model.money import Price
@@ -39,6 +41,7 @@ CAPABILITIES = Capabilities(
     cadence_s=CADENCE_S,
     tells_host_key=False,
     why_not={},
+    can_restart=True,
 )
 
 
@@ -120,6 +123,9 @@ class Cloud:
     def start(self, key: InstanceKey) -> None:
         self._change("start", key, InstanceState.RUNNING, started_at=self.clock.now())
 
+    def restart(self, key: InstanceKey) -> None:
+        self._change("restart", key, InstanceState.STARTING)
+
     def stop(self, key: InstanceKey) -> None:
         self._change("stop", key, InstanceState.STOPPED)
 
@@ -186,6 +192,14 @@ class Daemon:
         self._arrive("activity")
         return self.clock.now() + timedelta(seconds=hold_s or 0)
 
+    def history(self) -> History:
+        self._arrive("history")
+        return History((self.clock.now(),), (SignalHistory("gpu", "%", (98.0,), (Verdict.ACTIVE,)),))
+
+    def log(self, lines: int = 200) -> tuple[str, ...]:
+        self._arrive("log")
+        return ("2026-03-01T12:00:00Z start statusd serves",)
+
     def _arrive(self, what: str) -> None:
         self.asked.append(what)
         if self.error is not None:
@@ -205,6 +219,9 @@ class HostsInMemory:
     def wait_up(self, timeout: float) -> None:
         if self.daemon is None:
             raise LinkDown("No connection to it: refused")
+
+    def open_channel(self, host: str, port: int, timeout: float) -> None:
+        raise NoService(f"Nothing listens on port {port}.")
 
     def of(self, link: object) -> Daemon | None:
         return self.daemon

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT
 from openapi_schema_validator import OAS30Validator, OAS31Validator
 
 from support.http_cloud import Reply, Request
+from tests.conftest import ROOT
 
 FOLDER = ROOT.parent / "shared" / "providers" / "openapi"
 WHY_NOT = f"the vendors' API files are not in {FOLDER.parent.parent.name}/providers/openapi beside the repository"

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gpudash.clock import Clock, ManualClock
 from gpudash.config import Account
 from gpudash.model.instance import EVERYWHERE
@@ -409,19 +411,17 @@ class RunpodCloud:
 @contextmanager
 def runpod_cloud(clock: Clock | None = None) -> Iterator[RunpodCloud]:
     """RunPod for a while, and a person with an SSH key."""
-    import os
-
     ssh = Path.home() / ".ssh"
     ssh.mkdir(mode=0o700, parents=True, exist_ok=True)
     (ssh / "id_ed25519.pub").write_text(PUBLIC_KEY)
     (ssh / "id_ed25519").write_text("the private half is never read\n")
-    os.environ["RUNPOD_TEST_KEY"] = KEY
-    cloud = RunpodCloud(clock)
-    try:
-        yield cloud
-    finally:
-        cloud.close()
-        del os.environ["RUNPOD_TEST_KEY"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNPOD_TEST_KEY", KEY)
+        cloud = RunpodCloud(clock)
+        try:
+            yield cloud
+        finally:
+            cloud.close()
 
 
 def _newer(body: Any) -> Any:

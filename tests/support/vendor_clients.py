@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, find_program
+
+from tests.conftest import ROOT, find_program
 
 FOLDER = ROOT / ".vendor-clients"
 INSTALL_S = 300

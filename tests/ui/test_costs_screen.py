@@ -93,7 +93,7 @@ async def test_enter_opens_the_instance_or_says_that_it_is_gone() -> None:
         await on.press("c", "enter")
         assert isinstance(on.app.screen, InstanceScreen)
         await on.press("escape", "/", *"sweep-1", "enter", "enter")
-        assert "sweep-1 is gone" in on.answer
+        assert "sweep-1 is not in the fleet any more" in on.answer
 
 
 async def test_figures_age_and_are_asked_for_again() -> None:

@@ -103,6 +103,22 @@ async def test_promise_10_the_action_follows_the_key_captured_at_the_key_press()
         assert ends(fleet) == [(target, EndAction.STOP)]
 
 
+async def test_promise_10_a_restart_says_what_is_lost_and_is_confirmed() -> None:
+    """Focused on Cancel, and asked for once."""
+    fleet = sample_fleet()
+    async with stage(fleet) as on:
+        await on.go_to("comfy")
+        key = on.fleet_screen.targets()[0].key
+        await on.press("b")
+        words = on.text()
+        for word in ("comfy", "what runs there, and its memory", "$0.41/h"):
+            assert word in words
+        await on.press("enter")
+        assert fleet.calls == []
+        await on.press("b", "right", "enter")
+        assert ("restart", key) in fleet.calls
+
+
 async def test_a_stop_is_held_back_counted_down_and_undone() -> None:
     fleet = sample_fleet()
     async with stage(fleet) as on:
@@ -392,3 +408,25 @@ async def test_the_board_filters_by_what_a_model_needs() -> None:
         await on.press(*"x")
         assert "wants one of" in on.text()
         assert len(screen.view.order) == everything
+
+
+async def test_the_idle_action_is_one_that_the_cloud_has() -> None:
+    """Where there is no stop the button says terminate, and pressing it never comes to an action that is missing."""
+    fleet = sample_fleet()
+    async with stage(fleet) as on:
+        await on.press("n")
+        screen = on.app.screen
+        assert isinstance(screen, LaunchScreen)
+        button = screen.query_one("#then", Button)
+        for account, first, others in (("lambda", "terminate", {"terminate"}), ("vast", "stop", {"stop", "terminate"})):
+            screen.query_one("#filter").text = ""  # type: ignore[attr-defined]
+            await on.press(*f"account:{account}")
+            assert str(button.label) == first
+            seen = set()
+            for _ in range(4):
+                screen._next_action()
+                seen.add(str(button.label))
+                assert screen.order is not None
+                assert not isinstance(screen.order, str)
+            assert seen == others
+            await on.press(*["backspace"] * 20)

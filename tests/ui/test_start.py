@@ -33,6 +33,21 @@ GpudashApp.on_ready = ready
 sys.exit(launcher.launch(launcher.Run(load(), demo=True)))
 """
 
+PLAIN_START = """
+import sys
+from gpudash.__main__ import main
+from gpudash.ui.app import GpudashApp
+
+def ready(self):
+    unneeded = ("click", "zipfile", "pygments", "markdown_it", "http.client", "httpx")
+    print(f"LOADED {sorted(set(sys.modules) & set(unneeded))}", file=sys.__stderr__)
+    self.exit(0)
+
+GpudashApp.on_ready = ready
+sys.argv[1:] = ["demo", "--synthetic", sys.argv[1]]
+main()
+"""
+
 CRASH = """
 import sys
 from gpudash.config import load
@@ -63,6 +78,13 @@ def ended(child: pexpect.spawn) -> int:
 def test_the_first_frame_needs_no_sdk() -> None:
     child = spawn(",".join(HEAVY), script=FIRST_FRAME)
     child.expect(r"HEAVY (\[.*?\])")
+    assert child.match[1] == b"[]"
+    assert ended(child) == 0
+
+
+def test_a_plain_start_needs_no_parser_of_command_lines() -> None:
+    child = spawn("30", script=PLAIN_START)
+    child.expect(r"LOADED (\[.*?\])")
     assert child.match[1] == b"[]"
     assert ended(child) == 0
 

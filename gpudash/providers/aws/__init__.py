@@ -14,7 +14,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gpudash.model.capability import Capabilities
 from gpudash.providers.aws.options import LAUNCH_OPTIONS
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from gpudash.clock import Clock
     from gpudash.config import Account
     from gpudash.model.offer import LaunchOrder
-    from gpudash.providers.aws.permissions import DoctorReport
     from gpudash.providers.aws.provider import AwsProvider
+    from gpudash.providers.base import Examination
 
 CAPABILITIES = Capabilities(
     provider="aws",
@@ -65,8 +65,8 @@ def check(order: LaunchOrder) -> None:
         request.check_type(order, kind)
 
 
-def doctor(account: Account, clock: Clock) -> DoctorReport:
-    """Which calls this account may make, and the least policies to paste."""
+def doctor(account: Account, clock: Clock) -> Examination:
+    """Which calls this account may make. Changes nothing."""
     from gpudash.providers.aws.permissions import examine
 
     provider = create(account, clock)
@@ -74,3 +74,14 @@ def doctor(account: Account, clock: Clock) -> DoctorReport:
         return examine(provider)
     finally:
         provider.close()
+
+
+def documents() -> dict[str, dict[str, Any]]:
+    """The least that is needed, as IAM policies to paste: for the person, for the instance role, and who may have that."""
+    from gpudash.providers.aws import policies
+
+    return {
+        "person": policies.person_policy(),
+        "instance": policies.instance_policy(),
+        "trust": policies.trust_policy(),
+    }

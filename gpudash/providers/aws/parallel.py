@@ -16,7 +16,7 @@ TIMEOUT_S = 40.0
 def side_by_side(
     regions: Sequence[str], ask: Callable[[str], T], timeout_s: float = TIMEOUT_S
 ) -> dict[str, T | GpudashError]:
-    """The answer of each region, or the error it ended with; one that is not done in time is `Unreachable`."""
+    """The answer of each region, or the error it ended with; one that is not done in time is `Unreachable`. In their order."""
     answers: queue.Queue[tuple[str, T | Exception]] = queue.Queue()
 
     def run(region: str) -> None:
@@ -36,6 +36,6 @@ def side_by_side(
         if isinstance(answer, Exception) and not isinstance(answer, GpudashError):
             raise answer
         found[region] = answer
-    for region in regions:
-        found.setdefault(region, Unreachable(f"{region} did not answer in {timeout_s:.0f} s."))
-    return found
+    return {
+        region: found.get(region, Unreachable(f"{region} did not answer in {timeout_s:.0f} s.")) for region in regions
+    }

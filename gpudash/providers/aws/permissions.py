@@ -7,12 +7,12 @@ no dry run is simulated where IAM allows that. What neither can tell is unknown 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gpudash.errors import GpudashError
 from gpudash.providers.aws import policies, tags
 from gpudash.providers.aws.errors import CREDENTIAL_CODES, DENIED_CODES, code_of, translate, translated
+from gpudash.providers.base import Check, Examination
 
 if TYPE_CHECKING:
     from gpudash.providers.aws.provider import AwsProvider
@@ -26,42 +26,7 @@ QUOTAS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One call."""
-
-    action: str
-    """As a policy names it: ``ec2:RunInstances``."""
-    allowed: bool | None
-    """None where nothing could tell."""
-    how: str
-    """``dry run``, ``asked``, ``simulated`` or ``not checked``."""
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class DoctorReport:
-    """Everything `gpudash doctor` prints of one account."""
-
-    account: str
-    region: str
-    identity: str | None
-    """ARN of the caller; None where the credentials do not work."""
-    problem: str | None
-    checks: tuple[Check, ...]
-    quotas: dict[str, float | None]
-    """vCPU quota by its description; None where it cannot be read."""
-    person_policy: dict[str, Any]
-    instance_policy: dict[str, Any]
-    trust_policy: dict[str, Any]
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """Actions that are denied."""
-        return tuple(check.action for check in self.checks if check.allowed is False)
-
-
-def examine(provider: AwsProvider) -> DoctorReport:
+def examine(provider: AwsProvider) -> Examination:
     """Ask everything once, in the first region of the account. Changes nothing."""
     region = provider.regions()[0]
     identity, problem = _identity(provider, region)
@@ -74,16 +39,13 @@ def examine(provider: AwsProvider) -> DoctorReport:
         checks = [simulated.get(c.action, c) if c.allowed is None else c for c in checks]
         checks += [simulated.get(a, Check(a, None, "not checked")) for a in rest if a not in {c.action for c in checks}]
         quotas = {text: _quota(provider, region, code) for code, text in QUOTAS.items()}
-    return DoctorReport(
+    return Examination(
         account=provider.account,
         region=region,
         identity=identity,
         problem=problem,
         checks=tuple(checks),
         quotas=quotas,
-        person_policy=policies.person_policy(),
-        instance_policy=policies.instance_policy(),
-        trust_policy=policies.trust_policy(),
     )
 
 

@@ -43,6 +43,7 @@ CAPABILITIES = Capabilities(
     },
     lists_everywhere=True,
     launch_options=LAUNCH_OPTIONS,
+    can_restart=True,
 )
 """Tags cannot be changed after the launch, so limits that move have no place there: `has_tags` is False."""
 

@@ -97,7 +97,7 @@ def _check_filesystems(api: Api, order: LaunchOrder) -> None:
         if order.region not in places:
             raise ProviderError(
                 f"Filesystem {name} is in {', '.join(places)}, not in {order.region}.",
-                hint="A filesystem goes with machines of its own region only.",
+                hint=f"It goes with machines of its own region only: --region {places[0]}",
             )
 
 

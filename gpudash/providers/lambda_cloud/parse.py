@@ -22,6 +22,8 @@ from gpudash.providers.lambda_cloud.labels import shown_name, token_of
 USER = "ubuntu"
 FILESYSTEM_PRICE = Decimal("0.20")
 """USD for one GB used and one month (Lambda's documentation, October 2024)."""
+INCLUDED = Price(Decimal(0), "included")
+"""A machine's own disk costs nothing beside its price."""
 HOURS_PER_MONTH = Decimal(730)
 _STATES = {
     "booting": InstanceState.PENDING,
@@ -89,6 +91,7 @@ def parse_instance(record: Mapping[str, Any], account: str, identity_files: Mapp
         vram_gb=facts.vram_gb or None,
         managed=token is not None,
         price=facts.price,
+        storage_price=INCLUDED,
         disk_gb=facts.disk_gb,
         ssh=_ssh(record, state, identity_files),
         launch_token=token,

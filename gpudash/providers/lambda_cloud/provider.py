@@ -126,6 +126,11 @@ class LambdaProvider:
                 return
             if exc.status is None or exc.status < 400 or not isinstance(exc, Unreachable) or not self._is_ending(key):
                 raise
+        self._recent.forget(key.id)
+
+    def restart(self, key: InstanceKey) -> None:
+        """Ask for a restart; a conflict with another change that is under way is a definite no."""
+        self.api.write("POST", "/instance-operations/restart", f"restart {key.id}", json={"instance_ids": [key.id]})
 
     def set_tags(self, key: InstanceKey, tags: Mapping[str, str]) -> None:
         """Tags at Lambda are given at launch and never change."""

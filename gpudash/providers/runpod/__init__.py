@@ -6,7 +6,7 @@
 | catalogue | GPU types, their names for people, prices and stock; offers |
 | pods | pure: a pod's record becomes an `Instance` |
 | seen | what one process remembers of pods: prices while running, addresses of earlier starts |
-| request | pure: an order becomes the body of a create |
+| options, request | pure: an order becomes the body of a create |
 | account_keys | the person's SSH key among the account's |
 | storage | disks and volumes: prices and leftovers |
 | endpoints | pure: serverless records become an `Endpoint` |
@@ -19,10 +19,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpudash.model.capability import Capabilities, Verb
+from gpudash.providers.runpod.options import LAUNCH_OPTIONS
 
 if TYPE_CHECKING:
     from gpudash.clock import Clock
     from gpudash.config import Account
+    from gpudash.model.offer import LaunchOrder
     from gpudash.providers.runpod.provider import RunpodProvider
 
 CAPABILITIES = Capabilities(
@@ -40,6 +42,9 @@ CAPABILITIES = Capabilities(
         Verb.HIBERNATE: "RunPod cannot keep a pod's memory; stop keeps its volume, terminate ends it for good.",
     },
     lists_everywhere=True,
+    can_restart=True,
+    has_endpoints=True,
+    launch_options=LAUNCH_OPTIONS,
 )
 
 
@@ -48,3 +53,15 @@ def create(account: Account, clock: Clock) -> RunpodProvider:
     from gpudash.providers.runpod.provider import RunpodProvider
 
     return RunpodProvider(account, clock)
+
+
+def check(order: LaunchOrder) -> None:
+    """Refuse an order that RunPod would refuse, as far as can be told without asking it. Instant.
+
+    Raises:
+        UsageError: an option that there is not, or a senseless value.
+        Unsupported: spot.
+    """
+    from gpudash.providers.runpod import request
+
+    request.check(order)

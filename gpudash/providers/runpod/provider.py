@@ -13,12 +13,13 @@ from gpudash.model.instance import EVERYWHERE, Instance, InstanceKey, InstanceSt
 from gpudash.model.listing import Listing
 from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
 from gpudash.providers import sshkeys
-from gpudash.providers.base import Leftover
+from gpudash.providers.base import Endpoints, Leftover
 from gpudash.providers.http import Timeouts, segment
 from gpudash.providers.runpod import CAPABILITIES, account_keys, ending, request, storage
 from gpudash.providers.runpod.catalogue import COMMUNITY, SECURE, Catalogue, offers_of, type_name
 from gpudash.providers.runpod.pods import Around, parse_pod, state_of
 from gpudash.providers.runpod.seen import Seen
+from gpudash.providers.runpod.serverless import Serverless
 from gpudash.providers.runpod.surfaces import every_page, surfaces
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class RunpodProvider:
         self._rest = self._surfaces.rest
         self._catalogue = Catalogue(self._surfaces.catalogue, clock)
         self._seen = Seen()
+        self._serverless = Serverless(self.account, self._surfaces, self._catalogue, clock)
+        self.endpoints: Endpoints = self._serverless
         self._keys_lock = threading.Lock()
         self._own_keys: Mapping[str, str | None] | None = None
 
@@ -89,21 +92,22 @@ class RunpodProvider:
         return Listing(self.account, "", chosen, problem is None, asked_at, self._clock.now(), problem)
 
     def list_leftovers(self) -> Listing[Leftover]:
-        """Volumes of stopped pods, and network volumes."""
+        """Volumes of stopped pods, network volumes, and workers that are kept warm."""
         pods = self.list_instances(EVERYWHERE)
         found = [disk for pod in pods.items if (disk := storage.stopped_disk(pod)) is not None]
         problem = pods.problem
-        try:
-            volumes, short = every_page(self._rest, "/network-volumes", "networkVolumes", "list network volumes")
-            found += [storage.network_volume(record, self.account) for record in volumes]
+        for part in (self._network_volumes, self._serverless.leftovers):
+            try:
+                more, short = part()
+            except GpudashError as exc:
+                more, short = [], exc.text
+            found += more
             problem = problem or short
-        except GpudashError as exc:
-            problem = problem or exc.text
         return Listing(self.account, "", tuple(found), problem is None, pods.asked_at, self._clock.now(), problem)
 
     def launch(self, order: LaunchOrder) -> InstanceKey:
-        """Ask for one pod; see `request` for the options. It carries the token in a variable; never asked twice."""
-        request.check_options(order)
+        """Ask for one pod; see `options`. It carries the token in a variable; never asked twice."""
+        request.check(order)
         name, gpu = self._catalogue.resolve(order.instance_type)
         template = self._template(order)
         key = sshkeys.find_public_key(order.options.get("public_key"))
@@ -152,6 +156,10 @@ class RunpodProvider:
     def close(self) -> None:
         """Let go of connections."""
         self._surfaces.close()
+
+    def _network_volumes(self) -> tuple[list[Leftover], str | None]:
+        volumes, problem = every_page(self._rest, "/network-volumes", "networkVolumes", "list network volumes")
+        return [storage.network_volume(record, self.account) for record in volumes], problem
 
     def _act(self, key: InstanceKey, action: str, done: frozenset[InstanceState]) -> None:
         """Ask for a verb. A 409 is success where the pod is already what was wanted."""

@@ -1,23 +1,6 @@
 """From an order to the body of ``POST /v2/pods``. Pure: what would be sent can be read and tested.
 
-Options of an order that only RunPod knows (`LaunchOrder.options`), all text:
-
-| option | means |
-|---|---|
-| image | container image; else RunPod's PyTorch image |
-| template | a template's id: its image, ports, variables and disks, ours added |
-| args | what the container runs instead of the image's own command, which also starts sshd |
-| disk_gb | container disk, wiped at every stop |
-| volume_gb, volume_path | volume that survives a stop; ``0``: none |
-| network_volume | id of a network volume, mounted at `volume_path` instead |
-| ports | more ports, ``8000/http,5432/tcp``; those by HTTP are open to the world |
-| env.NAME | a variable of the container |
-| data_center | where, else the offer's region |
-| min_cuda | lowest CUDA version of the host, ``12.8`` |
-| registry | id of a registry credential |
-| jupyter | ``true``: RunPod starts JupyterLab |
-| public_key | the file of the public key to log in with |
-| owner | a short name |
+Options that only RunPod knows are in `options`.
 """
 
 from __future__ import annotations
@@ -26,16 +9,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from gpudash.errors import UsageError
+from gpudash.errors import Unsupported, UsageError
 from gpudash.model.instance import EVERYWHERE
 from gpudash.model.offer import LaunchOrder
 from gpudash.providers.runpod.catalogue import ANYWHERE, TypeName
+from gpudash.providers.runpod.options import LAUNCH_OPTIONS
 from gpudash.providers.runpod.pods import PUBLIC_KEY, SERVICE_PORT, TOKEN
 
-OPTIONS = frozenset({
-    "image", "template", "args", "disk_gb", "volume_gb", "volume_path", "network_volume", "ports", "data_center",
-    "min_cuda", "registry", "jupyter", "public_key", "owner",
-})  # fmt: skip
 IMAGE = "runpod/pytorch:1.0.2-cu1281-torch280-ubuntu2404"
 """The image in RunPod's own examples (REST v2 of 2026-08-18); starts sshd from `PUBLIC_KEY`."""
 DISK_GB, VOLUME_GB, VOLUME_PATH = 50, 20, "/workspace"
@@ -43,18 +23,24 @@ SSH_PORT = "22/tcp"
 _PORT = re.compile(r"\d{1,5}/(tcp|http)")
 
 
-def check_options(order: LaunchOrder) -> None:
-    """Refuse an option that nobody would read.
+def check(order: LaunchOrder) -> None:
+    """Refuse what RunPod would refuse or nobody would read. Instant.
 
     Raises:
         UsageError: unknown option, or a wrong value.
+        Unsupported: spot.
     """
-    unknown = sorted(name for name in order.options if name not in OPTIONS and not name.startswith("env."))
-    if unknown:
-        known = ", ".join(sorted(OPTIONS))
-        raise UsageError(f"runpod knows no option {unknown[0]!r}.", hint=f"It knows {known} and env.NAME.")
+    for name, value in order.options.items():
+        option = next((option for option in LAUNCH_OPTIONS if option.names(name)), None)
+        if option is None:
+            known = ", ".join(
+                f"{option.name}NAME" if option.name[-1] == "." else option.name for option in LAUNCH_OPTIONS
+            )
+            raise UsageError(f"runpod knows no option {name!r}.", hint=f"It knows {known}.")
+        if (reason := option.reason_against(value)) is not None:
+            raise UsageError(reason)
     if order.spot:
-        raise UsageError("RunPod's API no longer offers spot pods.", hint="Launch it on demand.")
+        raise Unsupported("RunPod's API no longer offers spot pods.", hint="Launch it on demand.")
     if "network_volume" in order.options and _number(order, "volume_gb", 0):
         raise UsageError("A pod has a volume of its own or a network volume, not both.", hint="Leave one out.")
     for port in _ports(order):

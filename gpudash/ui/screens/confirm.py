@@ -114,6 +114,22 @@ class ConfirmEnd(_Confirm):
         super().__init__(title, word, lines, must_type=must, danger=action is EndAction.TERMINATE)
 
 
+class ConfirmRestart(_Confirm):
+    """A restart ends what runs there, and nothing else; of many the number is typed."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.records = tuple(records)
+        many = len(records) > 1
+        lines = [
+            *_names(records),
+            labelled("lost", (("what runs there, and its memory", "text"),)),
+            labelled("bills on", ((fmt.usd_rate(_burn(records)), "value"),)),
+        ]
+        title = f"Restart {len(records)} instances?" if many else f"Restart {_name(records[0])}?"
+        must = str(len(records)) if len(records) > MANY else None
+        super().__init__(title, "Restart", lines, must_type=must, danger=False)
+
+
 class ConfirmMany(_Confirm):
     """A bulk action that ends nothing: its number is typed."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, cast
 
 from textual import events
@@ -17,15 +17,16 @@ from gpudash.model.money import Amount
 from gpudash.ui import columns
 from gpudash.ui import format as fmt
 from gpudash.ui.actions import ACTIONS, BY_ID, bindings
-from gpudash.ui.order import SortKey
 from gpudash.ui.panels import Extras
-from gpudash.ui.scene import Line
+from gpudash.ui.scene import Line, Scene
+from gpudash.ui.screens.filtering import Filtering
 from gpudash.ui.totals import LiveTotals
 from gpudash.ui.verbs import Verbs, held
-from gpudash.ui.view import Filter, View
+from gpudash.ui.view import View
 from gpudash.ui.widgets.details import Details
 from gpudash.ui.widgets.footer import Footer, FooterFacts
 from gpudash.ui.widgets.line_table import LineTable
+from gpudash.ui.widgets.paint import PaintedBlock
 from gpudash.ui.widgets.running import Running
 from gpudash.ui.widgets.strip import Strip, StripFacts
 
@@ -41,8 +42,25 @@ DETAIL_DELAY_S = 0.15
 """The cursor must rest that long before the ledger is asked for events."""
 
 
-class FleetScreen(Verbs):
+class Narrowed(PaintedBlock):
+    """Says above the rows that only faults are shown."""
+
+    ground = "panel"
+    DEFAULT_CSS = "Narrowed { height: 1; display: none; }"
+
+    def __init__(self, view: View[Record]) -> None:
+        super().__init__()
+        self._view = view
+
+    def compose_lines(self, scene: Scene, width: int, height: int) -> list[Line]:
+        shown, there = len(self._view.order), len(self._view.rows)
+        return [((" ! ", "key"), (f"faults only: {shown} of {there}", "tone-warn"), (" · ! shows all", "muted"))]
+
+
+class FleetScreen(Filtering, Verbs):
     """Every instance of every account."""
+
+    filter_hint = "words, column:value, price<3, ! negates"
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("fleet")]
     DEFAULT_CSS = """
@@ -56,6 +74,7 @@ class FleetScreen(Verbs):
         self.table: LineTable[Record] = LineTable(self.view, columns.FLEET, lookup=self._lookup, id="table")
         self.strip = Strip(id="strip")
         self.running = Running(id="running")
+        self.narrowed = Narrowed(self.view)
         self.details = Details(id="details")
         self.footer = Footer(id="footer")
         self.totals = LiveTotals(self.view)
@@ -68,12 +87,14 @@ class FleetScreen(Verbs):
     def compose(self) -> ComposeResult:
         yield self.strip
         yield self.running
+        yield self.narrowed
         yield self.table
         yield self.details
         yield self.footer
 
     def on_mount(self) -> None:
         self.table.empty = self._empty
+        self.restore()
         self.view.replace_all(dict(self.fleet.store.records))
         self.view.rebuild(self.gpudash.scene.now)
         self.totals.begin(self.gpudash.scene.now)
@@ -141,7 +162,7 @@ class FleetScreen(Verbs):
             self.set_timer(SEARCH_PAUSE_S, self._search_on)
         if not self.view.filter:
             self._share_height(self.size.height)
-        self._show_count()
+        self.show_count()
 
     def _count_on(self) -> None:
         """Ten thousand rows are added up slice by slice, beside the keys."""
@@ -156,7 +177,7 @@ class FleetScreen(Verbs):
         self._is_searching = False
         self.view.search_on(self.gpudash.scene.now)
         self._order_changed(same_moment=True)
-        self._show_count()
+        self.show_count()
 
     def _lookup(self, key: object) -> Record | None:
         return self.fleet.store.records.get(cast(InstanceKey, key))
@@ -277,8 +298,8 @@ class FleetScreen(Verbs):
     def go_to(self, key: object) -> None:
         """Put the cursor on that instance, clearing a filter that hides it."""
         if not self.table.select(cast(InstanceKey, key)):
-            self._close_filter()
-            self.view.only = None
+            self.close_filter()
+            self.view.only, self.narrowed.display = None, False
             self._rebuild()
             self.table.select(cast(InstanceKey, key))
 
@@ -298,77 +319,44 @@ class FleetScreen(Verbs):
 
     def action_sort(self, column_id: str) -> None:
         """Sort by that column; the same again turns it round."""
-        key: Callable[[Record], SortKey | None] = columns.SORT_FIRST
-        falling = False
-        for column in columns.FLEET:
-            if column.id == column_id and column.sort is not None:
-                key, falling = column.sort, column.falling
         again = self.view.sort_id == column_id
-        self.view.sort_by(column_id, key, reverse=not self.view.reverse if again else falling)
+        falling = next((c.falling for c in columns.FLEET if c.id == column_id), False)
+        self.sort_as(column_id, reverse=not self.view.reverse if again else falling)
         self._rebuild()
+        self.remember()
         label = "urgent first" if column_id == columns.FIRST else column_id
         self.gpudash.say(f"Sorted by {label}{', reversed' if again and self.view.reverse else ''}.", "muted")
 
+    def sort_as(self, column_id: str, *, reverse: bool) -> bool:
+        """Order by that column; as at the start where there is none."""
+        column = next((c for c in columns.FLEET if c.id == column_id and c.sort is not None), None)
+        if column is None or column.sort is None:
+            self.view.sort_by(columns.FIRST, columns.SORT_FIRST, reverse=reverse and column_id == columns.FIRST)
+            return column_id == columns.FIRST
+        self.view.sort_by(column_id, column.sort, reverse=reverse)
+        return True
+
     def action_faults(self) -> None:
         self.view.only = None if self.view.only else columns.is_fault
+        self.narrowed.display = self.view.only is not None
         self._rebuild()
         if self.view.only:
             self.gpudash.say(f"Faults only: {len(self.view.order)} of {len(self.view.rows)}. ! shows all.", "tone-warn")
         else:
             self.gpudash.say("All instances.", "muted")
 
-    async def action_filter(self) -> None:
-        from gpudash.ui.widgets.filter_bar import FilterBar
+    def rebuild(self) -> None:
+        self._rebuild()
+        self._show_details()
 
-        for bar in self.query(FilterBar):
-            bar.focus_input()
-            return
-        bar = FilterBar(self.view.filter.text, placeholder="words, column:value, price<3, ! negates")
-        await self.mount(bar, before=self.table)
-        self.set_focus(bar.input)
-        self.call_after_refresh(self._show_count)
-
-    def on_filter_bar_changed(self, event: object) -> None:
-        text = str(getattr(event, "text", ""))
-        if text != self.view.filter.text:
-            self.view.filter = Filter.parse(text, columns.FIELDS)
-            self._rebuild()
-            self._show_details()
-
-    def on_filter_bar_done(self) -> None:
-        self.table.focus()
-        if not self.view.filter.text:
-            self._close_filter()
-
-    def on_filter_bar_cleared(self) -> None:
-        self._close_filter()
-
-    def on_filter_bar_moved(self, event: object) -> None:
-        step = {"up": -1, "down": 1, "pageup": -10, "pagedown": 10}[str(getattr(event, "key", "up"))]
-        row = self.table.cursor_row
-        self.table.move_to((row.position if row else 0) + step)
-
-    def _close_filter(self) -> None:
-        from gpudash.ui.widgets.filter_bar import FilterBar
-
-        self.query(FilterBar).remove()
-        if self.view.filter.text:
-            self.view.filter = Filter.parse("", columns.FIELDS)
-            self._rebuild()
-        self.table.focus()
-
-    def _show_count(self) -> None:
-        if not self.view.filter.text and not self.query("FilterBar"):
-            return
-        from gpudash.ui.widgets.filter_bar import FilterBar
-
-        for bar in self.query(FilterBar):
-            bar.show_count(len(self.view.order), len(self.view.rows), self.view.filter.problem)
+    def show_count(self) -> None:
+        self.narrowed.update_lines()
+        super().show_count()
 
     def action_back(self) -> None:
         """Filter, then marks, then faults; nothing else to leave here."""
-        if self.view.filter.text or self.query("FilterBar"):
-            self._close_filter()
+        if self.is_filtered:
+            self.close_filter()
         elif self.table.clear_marks():
             pass
         elif self.view.only:

@@ -1,46 +1,69 @@
-"""Everything about one instance on a page: what it is, what guards it, every signal and GPU, money, tunnels, what
-happened.
+"""Everything about one instance on a page of six parts: overview, signals over time, timeline, costs, log, raw record.
+
+The record is the store's; the rest is asked for in lanes and shows its age or what is wrong. No key waits for it.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import ClassVar
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 
+from gpudash.errors import GpudashError
 from gpudash.fleet.changes import ChangeSet
-from gpudash.fleet.record import Record
-from gpudash.model.event import Event
+from gpudash.fleet.record import Record, is_reachable
 from gpudash.model.instance import InstanceKey
-from gpudash.ui import cells, panels
-from gpudash.ui import format as fmt
-from gpudash.ui.actions import ACTIONS, bindings, reason_against
-from gpudash.ui.panels import Extras, labelled, rule
+from gpudash.ui import cells
+from gpudash.ui.actions import ACTIONS, BY_ID, bindings, reason_against
 from gpudash.ui.scene import Line, Scene
 from gpudash.ui.screens.listing import Heading
+from gpudash.ui.sections import SECTIONS, Part, Parts, lines_of
 from gpudash.ui.verbs import Verbs
 from gpudash.ui.widgets.footer import Footer, FooterFacts
 from gpudash.ui.widgets.page import Page
+from gpudash.ui.widgets.parts import PartsLine
+
+EVERY_S = {"events": 10, "operations": 10, "intervals": 10, "history": 30, "log": 10}
+"""Beats between two questions, while the part that shows the answer is on the page."""
+SHOWN_BY = {
+    "overview": ("events", "operations", "history"),
+    "signals": ("history",),
+    "timeline": ("events", "operations", "history"),
+    "costs": ("intervals",),
+    "log": ("log",),
+    "record": (),
+}
+"""What each part is made of."""
+FROM_HOST = frozenset({"history", "log"})
 
 
 class InstanceScreen(Verbs):
     """One instance; all keys that act on an instance act here too."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings("instance")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *bindings("instance"),
+        *(
+            Binding(str(number), f"part('{name}')", name, id=f"part.{name}", show=False)
+            for number, name in enumerate(SECTIONS, 1)
+        ),
+    ]
 
     def __init__(self, key: InstanceKey) -> None:
         super().__init__()
         self.key = key
-        self._events: tuple[Event, ...] = ()
-        self._ssh: tuple[str, ...] = ()
+        self.part = SECTIONS[0]
+        self.parts = Parts()
+        self._tops: dict[str, int] = {}
+        self._asked: dict[str, int] = {}
+        self._beats = 0
         self._last: Record | None = None
 
     def compose(self) -> ComposeResult:
         yield Heading((("", "title"),), self._right)
+        yield PartsLine(SECTIONS)
         yield Page(self._lines)
         yield Footer()
 
@@ -54,23 +77,95 @@ class InstanceScreen(Verbs):
         record = self.fleet.store.records.get(self.key)
         return [] if record is None else [record]
 
+    def beat(self) -> None:
+        super().beat()
+        self._beats += 1
+        self._ask()
+
     def changed(self, changes: ChangeSet) -> None:
-        self.beat()
+        super().beat()
         self._show_footer()
         if changes.operations:
+            self._asked.clear()
             self._ask()
 
+    # -- the parts ----------------------------------------------------------------------------------------------
+
+    def action_part(self, name: str) -> None:
+        """Show that part, where it was left."""
+        page = self.query_one(Page)
+        self._tops[self.part] = page.top
+        self.part = name
+        page.top = self._tops.get(name, 0)
+        self.query_one(PartsLine).show(name)
+        self._ask()
+        page.update_lines()
+
+    def action_next_part(self) -> None:
+        self.action_part(SECTIONS[(SECTIONS.index(self.part) + 1) % len(SECTIONS)])
+
+    def action_previous_part(self) -> None:
+        self.action_part(SECTIONS[SECTIONS.index(self.part) - 1])
+
+    def on_parts_line_chosen(self, event: PartsLine.Chosen) -> None:
+        self.action_part(event.name)
+
+    def action_refresh(self) -> None:
+        super().action_refresh()
+        self._asked.clear()
+        self._ask()
+
+    # -- what is asked for --------------------------------------------------------------------------------------
+
     def _ask(self) -> None:
+        """Ask for what is on the page and due."""
         record = self._record
         if record is not None and record.instance.ssh is not None:
-            self._ssh = tuple(self.fleet.ssh_argv(self.key))
+            self.parts = replace(self.parts, ssh=tuple(self.fleet.ssh_argv(self.key)))
+        for name in SHOWN_BY[self.part]:
+            last = self._asked.get(name)
+            if last is not None and self._beats - last < EVERY_S[name]:
+                continue
+            self._asked[name] = self._beats
+            if name in FROM_HOST and (record is None or not is_reachable(record)):
+                self._put(name, problem=self._unreachable(record))
+            elif not getattr(self.parts, name).asking:
+                self._put(name, asking=True)
+                self.gpudash.carry_out(self._fetch(name))
 
-        async def ask() -> None:
-            self._events = tuple(await self.fleet.events(limit=100, key=self.key))
-            if self.is_open:
-                self.query_one(Page).update_lines()
+    async def _fetch(self, name: str) -> None:
+        questions: dict[str, Callable[[], Awaitable[Any]]] = {
+            "events": lambda: self.fleet.events(limit=300, key=self.key),
+            "operations": lambda: self.fleet.operations(self.key),
+            "intervals": lambda: self.fleet.intervals(self.key),
+            "history": lambda: self.fleet.history(self.key),
+            "log": lambda: self.fleet.host_log(self.key),
+        }
+        try:
+            value = await questions[name]()
+        except GpudashError as exc:
+            self._put(name, problem=str(exc))
+        else:
+            self._keep(name, Part(tuple(value) if isinstance(value, list) else value, self.fleet.clock.now()))
+        for page in self.query(Page):
+            page.update_lines()
 
-        self.gpudash.carry_out(ask())
+    def _put(self, name: str, *, problem: str | None = None, asking: bool = False) -> None:
+        old: Part[Any] = getattr(self.parts, name)
+        self._keep(name, replace(old, problem=old.problem if asking else problem, asking=asking))
+
+    def _keep(self, name: str, part: Part[Any]) -> None:
+        changed: dict[str, Any] = {name: part}
+        self.parts = replace(self.parts, **changed)
+
+    def _unreachable(self, record: Record | None) -> str:
+        if record is None:
+            return "It is gone; nothing answers there any more."
+        if record.instance.ssh is None and record.instance.state.bills_compute:
+            return "It has no address to ask at yet."
+        return f"It is {record.instance.state.value}; statusd answers only while it runs."
+
+    # -- what is shown ------------------------------------------------------------------------------------------
 
     @property
     def _record(self) -> Record | None:
@@ -82,8 +177,7 @@ class InstanceScreen(Verbs):
     def _left(self) -> Line:
         record = self._record or self._last
         name = record.instance.name if record else self.key.id
-        region = record.instance.region if record else self.key.region
-        return ((name or self.key.id, "title"), (f"  {self.key.account} · {region} · {self.key.id}", "muted"))
+        return ((name or self.key.id, "title"), (f"  {self.key.account} · {self.key.region} · {self.key.id}", "muted"))
 
     def _right(self, scene: Scene) -> Line:
         record = self._record
@@ -93,7 +187,7 @@ class InstanceScreen(Verbs):
 
     def _lines(self, scene: Scene, width: int) -> Sequence[Line]:
         record = self._record or self._last
-        return [] if record is None else page_lines(record, Extras(self._events, self._ssh), scene, width)
+        return [] if record is None else lines_of(self.part, record, self.parts, scene, width)
 
     def _show_footer(self) -> None:
         situation = self.situation()
@@ -101,97 +195,5 @@ class InstanceScreen(Verbs):
             (action for action in ACTIONS if action.footer and "instance" in action.screens),
             key=lambda action: action.footer,
         )
-        self.query_one(Footer).show(
-            FooterFacts(tuple((action, reason_against(action.id, situation) is None) for action in shown))
-        )
-
-
-def page_lines(record: Record, extras: Extras, scene: Scene, width: int) -> list[Line]:
-    """The whole page."""
-    status = record.status
-    lines: list[Line] = [()]
-    left = [*panels.alarm_lines(record), *panels.facts(record, Extras(ssh=extras.ssh), scene, width // 2, 20)]
-    right = _machine(record, scene)
-    if width >= 120:
-        half = width // 2
-        lines += panels.beside([(left, half), (right, half - 2)], max(len(left), len(right)))
-    else:
-        lines += [((" ", "text"), *line) for line in [*left, (), *right]]
-    if status is not None:
-        lines += [(), rule((("GPUs", "title"),), width)]
-        lines += _indented(panels.gpu_lines(status.gpus, (), min(width - 4, 70), 64) or [(("none reported", "muted"),)])
-        if record.utilisation:
-            bars = fmt.spark(record.utilisation, min(60, width - 14)).lstrip()
-            lines += _indented([labelled("last polls", ((bars, "spark"),))])
-        processes = [(gpu.index, process) for gpu in status.gpus for process in gpu.processes]
-        if processes:
-            lines += [(), rule((("Processes on the GPUs", "title"),), width)]
-            lines += _indented(
-                (
-                    (f"GPU {index}  ", "label"),
-                    (str(process.pid).rjust(8), "text"),
-                    (f"  {fmt.gib(process.memory_mib).rjust(4)} GB  ", "muted"),
-                    (fmt.clean(process.name), "text"),
-                )
-                for index, process in processes
-            )
-        lines += [(), rule((("Signals", "title"), ("  what keeps it awake", "muted")), width)]
-        lines += _indented([panels.awake_line(record, scene), *panels.signal_lines(status.signals, 50)])
-        lines += _indented(labelled("", ((f"{s.name}: {s.detail}", "muted"),)) for s in status.signals if s.detail)
-    lines += [(), rule((("What happened", "title"),), width)]
-    lines += _indented(panels.event_lines(extras.events, scene, 100) or [(("nothing is written down", "muted"),)])
-    if status is not None and status.events:
-        lines += [(), rule((("What statusd says", "title"),), width)]
-        lines += _indented(
-            (
-                (fmt.when(event.at, scene.now, scene.zone).ljust(10), "label"),
-                (fmt.fit(event.kind, 10), "accent"),
-                (fmt.clean(event.text), "text"),
-            )
-            for event in reversed(status.events)
-        )
-    if record.instance.raw:
-        lines += [(), rule((("The cloud's own record", "title"),), width)]
-        text = json.dumps(record.instance.raw, indent=2, default=str, ensure_ascii=False)
-        lines += _indented(((line, "muted"),) for line in text.splitlines())
-    return lines
-
-
-def _machine(record: Record, scene: Scene) -> list[Line]:
-    instance = record.instance
-
-    def moment(label: str, at: datetime | None) -> Line:
-        if at is None:
-            return labelled(label, cells.NOTHING)
-        ago = fmt.length(scene.now - at)
-        return labelled(label, ((fmt.when(at, scene.now, scene.zone), "text"), (f"  {ago} ago", "muted")))
-
-    vram = f" {instance.vram_gb}G" if instance.vram_gb else ""
-    lines = [
-        labelled("machine", ((cells.gpu_name(record) + vram, "value"), (f"  {instance.instance_type or ''}", "muted"))),
-        labelled(
-            "state",
-            (
-                (instance.state.value, f"status-{instance.state.value}"),
-                (f"  the cloud says {instance.provider_state!r}", "muted"),
-            ),
-        ),
-        moment("created", instance.created_at),
-        moment("started", instance.started_at),
-        moment("listed", record.listed_at),
-        moment("statusd", record.status_at),
-    ]
-    if record.status is not None:
-        lines.append(
-            labelled("version", ((record.status.version, "text"), (f"  phase {record.status.phase}", "muted")))
-        )
-    if record.status_problem:
-        lines.append(labelled("problem", ((record.status_problem, "tone-warn"),)))
-    lines.append(
-        labelled("managed", (("yes" if instance.managed else "no: no guard ever ends it; d adopts it", "text"),))
-    )
-    return lines
-
-
-def _indented(lines: Iterable[Line]) -> list[Line]:
-    return [((" ", "text"), *line) for line in lines]
+        keys = [(action, reason_against(action.id, situation) is None) for action in [*shown, BY_ID["back"]]]
+        self.query_one(Footer).show(FooterFacts(tuple(keys)))

@@ -27,14 +27,18 @@ from gpudash.model.money import cost
 from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
 from gpudash.model.policy import EndAction
 from gpudash.ui import format as fmt
-from gpudash.ui.actions import READ_ONLY
+from gpudash.ui.actions import BY_ID, READ_ONLY
 from gpudash.ui.columns import Column
 from gpudash.ui.scene import Line, Scene
 from gpudash.ui.screens.dialog import Lines
-from gpudash.ui.screens.listing import Key, ListScreen
+from gpudash.ui.screens.launch_options import LaunchOptionsScreen, Wishes
+from gpudash.ui.screens.listing import Key, ListScreen, key_action
+from gpudash.ui.verbs import HOLD_S
 from gpudash.ui.view import Fields, Filter
 from gpudash.ui.widgets.filter_bar import FilterBar
+from gpudash.ui.widgets.footer import FooterFacts
 
+_CANCEL = key_action(Key("X", "end it", "cancel_launch"))
 _ACTIONS = (EndAction.STOP, EndAction.HIBERNATE, EndAction.TERMINATE)
 
 
@@ -168,13 +172,20 @@ class LaunchScreen(ListScreen[Offer]):
     """Board, order, steps."""
 
     title_text = "Launch"
+    keeps_filter = False
     first_sort = "price"
     columns: ClassVar[Sequence[Column[Any]]] = COLUMNS
-    own_keys: ClassVar[Sequence[Key]] = (Key("enter", "order", "order"), Key("tab", "next field", "next"))
+    own_keys: ClassVar[Sequence[Key]] = (
+        Key("enter", "order", "order"),
+        Key("tab", "next field", "next"),
+        Key("ctrl+o", "options", "options"),
+    )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "order", "order", id="launch.order", show=False),
+        Binding("X", "cancel_launch", "cancel", id="launch.cancel", show=False),
         Binding("tab", "app.focus_next", "next", id="launch.next", show=False),
         Binding("shift+tab", "app.focus_previous", "previous", id="launch.previous", show=False),
+        Binding("ctrl+o", "options", "options", id="launch.options", show=False),
     ]
     DEFAULT_CSS = """
     LaunchScreen #order { height: 1; background: $ground-surface; margin: 0; padding: 0 1; }
@@ -184,6 +195,7 @@ class LaunchScreen(ListScreen[Offer]):
     LaunchScreen #order Button { min-width: 13; margin: 0 2 0 1; }
     LaunchScreen.-narrow #order Input { width: 14; margin: 0 1 0 1; }
     LaunchScreen.-narrow #order .short { width: 8; }
+    LaunchScreen.-narrow #order #options { display: none; }
     LaunchScreen.-narrow #order Button { min-width: 8; width: auto; margin: 0 1 0 1; }
     LaunchScreen #summary { background: $ground-surface; }
     LaunchScreen #launch { color: $accent; }
@@ -193,13 +205,15 @@ class LaunchScreen(ListScreen[Offer]):
     def __init__(self) -> None:
         super().__init__()
         self.operation_id: str | None = None
-        self.action_number = 0
+        self.then: EndAction | None = None
+        """The idle action that was chosen; None is what the settings say, or the nearest that the cloud has."""
         self.models: Mapping[str, Model] = {}
+        self.wishes: dict[str, Wishes] = {}
+        """What the options say, by cloud: they differ."""
         self._suggested = ""
 
     def compose(self) -> ComposeResult:
         defaults = self.fleet.session.config.defaults
-        self.action_number = _ACTIONS.index(defaults.idle_action)
         heading, table, footer = super().compose()
         yield heading
         yield FilterBar(
@@ -210,7 +224,8 @@ class LaunchScreen(ListScreen[Offer]):
             yield from self._field("name", Input(id="name"))
             yield from self._field("lease", Input(format_duration(defaults.lease), id="lease", classes="short"))
             yield from self._field("idle", Input(format_duration(defaults.idle_timeout), id="idle", classes="short"))
-            yield from self._field("then", Button(_ACTIONS[self.action_number].value, id="then"))
+            yield from self._field("then", Button(defaults.idle_action.value, id="then"))
+            yield Button("Options", id="options")
             yield Button("Launch", id="launch")
         yield Lines(self._summary, height=2, id="summary")
         yield footer
@@ -238,7 +253,7 @@ class LaunchScreen(ListScreen[Offer]):
         super().rebuild()
         if self.table.cursor_row is None:
             self.table.move_to(0)
-        self._suggest()
+        self._follow_offer()
 
     def right(self, scene: Scene) -> Line:
         if not self.asked:
@@ -272,6 +287,9 @@ class LaunchScreen(ListScreen[Offer]):
     @property
     def order(self) -> LaunchOrder | str | None:
         """The order as it stands, or what is wrong with it; None without an offer."""
+        return self._order(self.then)
+
+    def _order(self, then: EndAction | None) -> LaunchOrder | str | None:
         offer = self.table.record
         if offer is None:
             return None
@@ -281,15 +299,43 @@ class LaunchScreen(ListScreen[Offer]):
         if reason is not None:
             return reason
         try:
-            return self.fleet.session.actions.plan_launch(
-                offer,
-                name=self.query_one("#name", Input).value.strip() or None,
-                lease=parse_duration(self.query_one("#lease", Input).value, field="lease"),
-                idle_timeout=parse_duration(self.query_one("#idle", Input).value, field="idle"),
-                idle_action=_ACTIONS[self.action_number],
-            )
+            return self._planned(offer, self.wishes.get(offer.provider, Wishes()), then)
         except GpudashError as exc:
             return str(exc)
+
+    def _planned(self, offer: Offer, wishes: Wishes, then: EndAction | None) -> LaunchOrder:
+        return self.fleet.session.actions.plan_launch(
+            offer,
+            name=self.query_one("#name", Input).value.strip() or None,
+            lease=parse_duration(self.query_one("#lease", Input).value, field="lease"),
+            idle_timeout=parse_duration(self.query_one("#idle", Input).value, field="idle"),
+            idle_action=then,
+            max_price=wishes.max_price,
+            options=wishes.options,
+            others=[row.record for row in self.view.rows.values()] if wishes.may_stand_in else (),
+        )
+
+    def _show_action(self) -> None:
+        """The button says what the order would do: clouds without a stop terminate."""
+        order, button = self.order, self.query_one("#then", Button)
+        if isinstance(order, LaunchOrder):
+            button.label = order.policy.idle_action.value
+
+    def _next_action(self) -> None:
+        """The next idle action that this cloud has."""
+        order = self.order
+        now = order.policy.idle_action if isinstance(order, LaunchOrder) else self.then
+        start = _ACTIONS.index(now) + 1 if now in _ACTIONS else 0
+        following = [_ACTIONS[(start + step) % len(_ACTIONS)] for step in range(len(_ACTIONS))]
+        self.then = next((then for then in following if isinstance(self._order(then), LaunchOrder)), self.then)
+        self._show_action()
+
+    def _follow_offer(self) -> None:
+        """Name and idle action for what is under the cursor now."""
+        self._suggest()
+        if self.then is not None and not isinstance(self.order, LaunchOrder):
+            self.then = None
+        self._show_action()
 
     def _suggest(self) -> None:
         """A name for what is under the cursor, until the person types one."""
@@ -311,7 +357,7 @@ class LaunchScreen(ListScreen[Offer]):
         if operation is not None:
             from gpudash.ui.panels import step_spans
 
-            words = (("Esc leaves it running; its row appears in the table.", "muted"),)
+            words = (("Esc leaves it running; its row appears in the table. X ends what it makes.", "muted"),)
             if not operation.stage.is_open:
                 words = ((operation.detail or f"{operation.name}: {operation.stage.value}. Esc goes back.", "text"),)
             return [((f"{operation.name}  ", "value"), *step_spans(operation, scene)), words]
@@ -346,7 +392,7 @@ class LaunchScreen(ListScreen[Offer]):
         self.action_order()
 
     def on_line_table_highlighted(self) -> None:
-        self._suggest()
+        self._follow_offer()
         self.query_one("#summary", Lines).update_lines()
 
     def on_input_changed(self, event: Input.Changed) -> None:
@@ -357,11 +403,39 @@ class LaunchScreen(ListScreen[Offer]):
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         if event.button.id == "then":
-            self.action_number = (self.action_number + 1) % len(_ACTIONS)
-            event.button.label = _ACTIONS[self.action_number].value
+            self._next_action()
             self.query_one("#summary", Lines).update_lines()
+        elif event.button.id == "options":
+            self.action_options()
         else:
             self._launch()
+
+    def action_options(self) -> None:
+        """What only the cloud of the offer under the cursor knows."""
+        offer = self.table.record
+        if offer is None or self.operation_id is not None:
+            return
+
+        def against(wishes: Wishes) -> str | None:
+            try:
+                self._planned(offer, wishes, self.then)
+            except GpudashError as exc:
+                return str(exc)
+            cap, price = wishes.max_price, offer.total
+            return "The offer costs more than that." if cap and price and price.usd_per_hour > cap else None
+
+        def take(wishes: Wishes | None) -> None:
+            if wishes is None:
+                return
+            self.wishes[offer.provider] = wishes
+            self.query_one("#options", Button).label = f"Options·{wishes.count}" if wishes.count else "Options"
+            self.query_one("#summary", Lines).update_lines()
+            self.query_one("#launch", Button).focus()
+
+        options = self.fleet.session.actions.launch_options(offer.account)
+        title = f"{offer.instance_type} at {offer.account} ({offer.provider})"
+        before = self.wishes.get(offer.provider, Wishes())
+        self.app.push_screen(LaunchOptionsScreen(title, options, before, against), take)
 
     def _launch(self) -> None:
         order = self.order
@@ -384,7 +458,35 @@ class LaunchScreen(ListScreen[Offer]):
         if not self.is_open:
             return
         self.query_one("#order").display = False
+        self.table.focus()
+        self.footer.show(FooterFacts(((_CANCEL, True), (BY_ID["back"], True))))
         self.query_one("#summary", Lines).update_lines()
+
+    def action_cancel_launch(self) -> None:
+        """End what the launch makes, once the cloud has told of it; before that only a listing knows."""
+        operation = self.fleet.store.operations.get(self.operation_id or "")
+        if operation is None:
+            self.gpudash.say("Nothing was launched from here yet.", "tone-warn")
+            return
+        record = self.fleet.store.records.get(operation.key) if operation.key is not None else None
+        if record is None:
+            over = "" if operation.stage.is_open else f" ({operation.stage.value})"
+            self.gpudash.say(f"The cloud has not shown {operation.name}{over}; X ends it once it does.", "tone-warn")
+            return
+        reason = self.fleet.reason_against(Verb.TERMINATE, record.key)
+        if reason is not None:
+            self.gpudash.say(reason, "tone-warn")
+            return
+        from gpudash.ui.screens.confirm import ConfirmEnd
+
+        async def end() -> None:
+            self.gpudash.announcer.follow(await self.fleet.end(record.key, EndAction.TERMINATE, HOLD_S))
+
+        def answered(confirmed: bool | None) -> None:
+            if confirmed:
+                self.gpudash.carry_out(end())
+
+        self.app.push_screen(ConfirmEnd(EndAction.TERMINATE, [record], []), answered)
 
     async def action_filter(self) -> None:
         self.query_one(FilterBar).focus_input()
@@ -430,5 +532,13 @@ def summary_lines(order: LaunchOrder, offer: Offer, scene: Scene) -> tuple[Line,
             else "",
             "muted",
         ),
+        (f"   if none is free: {places}" if (places := _others(order)) else "", "text"),
     )
     return first, second
+
+
+def _others(order: LaunchOrder) -> str:
+    """Where else it may come up, shortly."""
+    places = [other.region for other in order.alternatives]
+    more = f" and {len(places) - 2} more" if len(places) > 2 else ""
+    return ", ".join(places[:2]) + more

@@ -12,13 +12,14 @@ from typing import Any, ClassVar, Generic, TypeVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
+from gpudash.errors import GpudashError
+from gpudash.model.instance import InstanceKey
 from gpudash.ui.actions import BY_ID, Action, bindings
 from gpudash.ui.columns import Column
 from gpudash.ui.panels import cells_of
 from gpudash.ui.scene import Line, Scene, plain
-from gpudash.ui.screens.base import Living
-from gpudash.ui.view import Fields, Filter, View
-from gpudash.ui.widgets.filter_bar import FilterBar
+from gpudash.ui.screens.filtering import Filtering
+from gpudash.ui.view import Fields, View
 from gpudash.ui.widgets.footer import Footer, FooterFacts
 from gpudash.ui.widgets.line_table import LineTable
 from gpudash.ui.widgets.paint import PaintedBlock
@@ -56,7 +57,7 @@ def key_action(key: Key) -> Action:
     return Action(key.method, key.key, key.label, "", "list", frozenset({"list"}))
 
 
-class ListScreen(Living, Generic[R]):
+class ListScreen(Filtering, Generic[R]):
     """Rows of one kind, asked for when the screen opens and with Ctrl+R."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -72,9 +73,7 @@ class ListScreen(Living, Generic[R]):
     def __init__(self) -> None:
         super().__init__()
         self.view: View[R] = View(self._fields(), self._needle)
-        column = next((c for c in self.columns if c.id == self.first_sort), None)
-        if column is not None and column.sort is not None:
-            self.view.sort_by(column.id, column.sort, reverse=self.first_falling)
+        self.sort_as(self.first_sort, reverse=self.first_falling)
         self.table: LineTable[R] = LineTable(self.view, self.columns, id="table")
         self.footer = Footer(id="footer")
         self.asked = False
@@ -113,6 +112,7 @@ class ListScreen(Living, Generic[R]):
     def on_mount(self) -> None:
         self.table.empty = self._empty
         self.table.focus()
+        self.restore()
         self._show_footer()
         self.load()
 
@@ -120,19 +120,27 @@ class ListScreen(Living, Generic[R]):
         """Ask for the rows; the screen stands meanwhile."""
 
         async def fetch() -> None:
-            rows = dict(await self.fetch())
-            if not self.is_open:
-                return
-            self.asked = True
-            self.view.replace_all(rows)
-            self.rebuild()
+            try:
+                rows = dict(await self.fetch())
+            except GpudashError as exc:
+                # What was there stays; the heading says why it is not newer.
+                self.asked, self.problem = True, str(exc)
+            else:
+                self.asked = True
+                self.view.replace_all(rows)
+            if self.is_open:
+                self.rebuild()
 
         self.gpudash.carry_out(fetch())
+
+    def kept(self, fails: Callable[[R], bool]) -> list[tuple[Hashable, R]]:
+        """Rows of before that nobody could tell anything newer about: failure is not emptiness."""
+        return [(key, row.record) for key, row in self.view.rows.items() if fails(row.record)]
 
     def rebuild(self) -> None:
         self.view.rebuild(self.gpudash.scene.now)
         self.table.order_changed()
-        self._count()
+        self.show_count()
         for heading in self.query(Heading):
             heading.update_lines()
 
@@ -140,13 +148,45 @@ class ListScreen(Living, Generic[R]):
         super().action_refresh()
         self.load()
 
+    # -- order --------------------------------------------------------------------------------------------------
+
     def on_line_table_sort_requested(self, event: LineTable.SortRequested) -> None:
         column = next((c for c in self.columns if c.id == event.column_id), None)
+        if column is not None:
+            again = self.view.sort_id == column.id
+            self._order_by(column, not self.view.reverse if again else column.falling)
+
+    def action_sort_next(self, step: int = 1) -> None:
+        """Order by the next column that can be ordered by."""
+        able = [column for column in self.columns if column.sort is not None]
+        here = next((number for number, column in enumerate(able) if column.id == self.view.sort_id), -1)
+        if able:
+            column = able[(here + step) % len(able)]
+            self._order_by(column, column.falling)
+
+    def action_sort_before(self, step: int) -> None:
+        """Order by the column before."""
+        self.action_sort_next(step)
+
+    def action_sort_turn(self) -> None:
+        """The same order, turned round."""
+        column = next((c for c in self.columns if c.id == self.view.sort_id), None)
+        if column is not None:
+            self._order_by(column, not self.view.reverse)
+
+    def _order_by(self, column: Column[R], reverse: bool) -> None:
+        if self.sort_as(column.id, reverse=reverse):
+            self.rebuild()
+            self.remember()
+            title = column.title.lower() or column.id
+            self.gpudash.say(f"Sorted by {title}{', the highest first' if reverse else ''}.", "muted")
+
+    def sort_as(self, column_id: str, *, reverse: bool) -> bool:
+        column = next((c for c in self.columns if c.id == column_id), None)
         if column is None or column.sort is None:
-            return
-        again = self.view.sort_id == column.id
-        self.view.sort_by(column.id, column.sort, reverse=not self.view.reverse if again else column.falling)
-        self.rebuild()
+            return False
+        self.view.sort_by(column.id, column.sort, reverse=reverse)
+        return True
 
     def action_open(self) -> None:
         """Enter on a row."""
@@ -158,54 +198,10 @@ class ListScreen(Living, Generic[R]):
     def opened(self) -> None:
         """A row was opened by Enter or a double click; what that does is the subclass's to say."""
 
-    # -- filter -------------------------------------------------------------------------------------------------
-
-    async def action_filter(self) -> None:
-        for bar in self.query(FilterBar):
-            bar.focus_input()
-            return
-        bar = FilterBar(self.view.filter.text, placeholder="words, column:value, ! negates")
-        await self.mount(bar, before=self.table)
-        self.set_focus(bar.input)
-        self.call_after_refresh(self._count)
-
-    def on_filter_bar_changed(self, event: FilterBar.Changed) -> None:
-        if event.text != self.view.filter.text:
-            self.view.filter = Filter.parse(event.text, self.view.fields)
-            self.rebuild()
-            self.filter_changed()
-
-    def on_filter_bar_done(self) -> None:
-        self.filter_done()
-
-    def on_filter_bar_cleared(self) -> None:
-        self.filter_cleared()
-
-    # Textual calls a handler of every class in the line, so these two are what a subclass changes.
-
-    def filter_changed(self) -> None:
-        """The rows that fit are shown now; the cursor stays with its row, or the nearest."""
-
-    def filter_done(self) -> None:
-        """Enter in the filter."""
-        self.table.focus()
-
-    def filter_cleared(self) -> None:
-        """Esc in the filter."""
-        self.action_back()
-
-    def on_filter_bar_moved(self, event: FilterBar.Moved) -> None:
-        step = {"up": -1, "down": 1, "pageup": -10, "pagedown": 10}[event.key]
-        row = self.table.cursor_row
-        self.table.move_to((row.position if row else 0) + step)
-
     def action_back(self) -> None:
         """The filter first, then the screen."""
-        if self.query(FilterBar):
-            self.query(FilterBar).remove()
-            self.view.filter = Filter.parse("", self.view.fields)
-            self.rebuild()
-            self.table.focus()
+        if self.is_filtered:
+            self.close_filter()
         else:
             self.leave()
 
@@ -216,10 +212,6 @@ class ListScreen(Living, Generic[R]):
             return ((self.problem, "tone-warn"),)
         return self.right(scene)
 
-    def _count(self) -> None:
-        for bar in self.query(FilterBar):
-            bar.show_count(len(self.view.order), len(self.view.rows), self.view.filter.problem)
-
     def _empty(self) -> Sequence[Line]:
         if not self.asked:
             return [(), (("   Asking …", "muted"),)]
@@ -228,7 +220,25 @@ class ListScreen(Living, Generic[R]):
                 (),
                 ((f"   Nothing fits “{self.view.filter.text}”. ", "muted"), ("Esc", "key"), (" shows all.", "muted")),
             ]
+        if self.problem:
+            return [(), ((f"   Nobody knows: {self.problem}", "tone-warn"),)]
         return [(), ((f"   {self.nothing()}", "muted"),)]
+
+    def open_instance(self, key: InstanceKey | None, name: str) -> None:
+        """The page of that instance, or why there is none."""
+        from gpudash.ui.screens.instance import InstanceScreen
+
+        if key is not None and key in self.fleet.store.records:
+            self.app.push_screen(InstanceScreen(key))
+        else:
+            self.gpudash.say(
+                f"{name or 'That'} is not in the fleet any more." if key else "It concerns no instance.", "muted"
+            )
+
+    def copy(self, text: str) -> None:
+        """Onto the clipboard, and said."""
+        self.app.copy_to_clipboard(text)
+        self.gpudash.say(f"Copied {text}", "tone-good")
 
     def _show_footer(self) -> None:
         own = [(key_action(key), True) for key in self.own_keys]

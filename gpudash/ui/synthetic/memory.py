@@ -6,21 +6,24 @@ cloud; a launch goes through its steps. `calls` lists what was asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import count
+from typing import TypeVar
 
 from gpudash.clock import Clock
 from gpudash.config import Config
-from gpudash.errors import Refused
+from gpudash.errors import Refused, StatusdError
 from gpudash.fleet.changes import ChangeSet
+from gpudash.fleet.limits import policy_from
 from gpudash.fleet.record import Record
 from gpudash.fleet.spending import Spending, report
 from gpudash.fleet.store import FleetStore
-from gpudash.model.capability import Verb
+from gpudash.model.capability import LaunchOption, Verb
 from gpudash.model.event import Event
+from gpudash.model.history import History
 from gpudash.model.instance import Instance, InstanceKey, InstanceState
 from gpudash.model.listing import Listing
 from gpudash.model.money import Interval
@@ -28,8 +31,11 @@ from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
 from gpudash.model.operation import Operation, Stage, Step
 from gpudash.model.policy import EndAction, Policy
 from gpudash.model.tunnel import Tunnel, TunnelState
+from gpudash.providers import registry
 from gpudash.providers.base import Leftover
 from gpudash.ui.synthetic.money import MemoryCosts
+
+T = TypeVar("T")
 
 Listener = Callable[[ChangeSet], None]
 
@@ -70,16 +76,23 @@ class MemoryActions:
         cap = max_price if max_price is not None else defaults.max_price_usd_per_hour
         if cap is not None and (offer.price is None or offer.price.usd_per_hour > cap):
             raise Refused(f"The price is above the cap of ${cap}/h.")
-        policy = Policy(
-            lease_deadline=now + (lease or defaults.lease),
-            hard_deadline=now + defaults.max_lease,
-            idle_timeout=idle_timeout or defaults.idle_timeout,
-            idle_action=idle_action or defaults.idle_action,
+        known = offer.provider if offer.provider in registry.names() else "sandbox"
+        policy = policy_from(
+            defaults,
+            registry.capabilities(known),
+            now,
+            lease=lease,
+            idle_timeout=idle_timeout,
+            idle_action=idle_action,
         )
         name = name or f"{offer.gpu.split()[0].lower()}-1"
         return LaunchOrder(
             f"gpudash-{name}", offer.account, offer.region, offer.instance_type, name, offer.spot, policy, offer
         )
+
+    def launch_options(self, account: str) -> tuple[LaunchOption, ...]:
+        """None: a cloud in memory has what every cloud has."""
+        return ()
 
 
 @dataclass
@@ -104,6 +117,9 @@ class MemoryCloud:
     """What was billed before the open intervals of the records; instances that are gone too."""
     names: dict[InstanceKey, str] = field(default_factory=dict)
     """Of instances that are gone."""
+    histories: dict[InstanceKey, History] = field(default_factory=dict)
+    logs: dict[InstanceKey, tuple[str, ...]] = field(default_factory=dict)
+    """What the daemons remember and write; a host that has none is too old."""
 
 
 class MemoryFleet:
@@ -211,6 +227,10 @@ class MemoryFleet:
         self._call("start", key)
         return self._begin(self._operation(Verb.START, key))
 
+    async def restart(self, key: InstanceKey) -> Operation:
+        self._call("restart", key)
+        return self._begin(self._operation(Verb.RESTART, key))
+
     async def extend(self, key: InstanceKey, until: datetime) -> Operation:
         self._call("extend", (key, until))
         record = self.store.records[key]
@@ -258,6 +278,20 @@ class MemoryFleet:
         names = {**self.cloud.names, **{key: record.instance.name for key, record in records.items()}}
         now = self.clock.now()
         return report(MemoryCosts(billed, names, now), self.session.config, since, until, now)
+
+    async def operations(self, key: InstanceKey) -> list[Operation]:
+        return [operation for operation in self.store.operations.values() if operation.key == key]
+
+    async def history(self, key: InstanceKey) -> History:
+        return self._told(self.cloud.histories, key, "has no history: it is too old to remember")
+
+    async def host_log(self, key: InstanceKey) -> tuple[str, ...]:
+        return self._told(self.cloud.logs, key, "does not tell its log")
+
+    def _told(self, answers: Mapping[InstanceKey, T], key: InstanceKey, problem: str) -> T:
+        if key not in answers:
+            raise StatusdError(f"statusd on {self.store.records[key].instance.name} {problem}.")
+        return answers[key]
 
     async def intervals(self, key: InstanceKey) -> list[Interval]:
         record = self.store.records.get(key)

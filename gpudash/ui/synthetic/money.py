@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from gpudash.ledger import CostBy, CostLine
 from gpudash.model.instance import Instance, InstanceKey
-from gpudash.model.money import Accrual, Amount, Interval, cost
+from gpudash.model.money import NO_MONEY, Accrual, Amount, Interval, cost
 
 
 class MemoryCosts:
@@ -65,4 +65,4 @@ def accrual(started_at: datetime, instance: Instance, spent: Decimal = Decimal(0
     """Money as the ledger would tell it: so much before, and the price since."""
     running = instance.price if instance.state.bills_compute else instance.storage_price
     open_now = (Interval("compute", instance.state.value, running, started_at, None),) if running else ()
-    return Accrual(Amount(spent), open_now)
+    return Accrual(Amount(spent) if spent else NO_MONEY, open_now)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
+from sys import intern
 
 from gpudash.clock import Clock, SystemClock
 from gpudash.config import Config
@@ -21,7 +22,7 @@ from gpudash.fleet.record import Record
 from gpudash.model.host import GpuReading, HostStatus, Signal, Verdict
 from gpudash.model.instance import Instance, InstanceKey, InstanceState, SshAddress
 from gpudash.model.listing import Listing
-from gpudash.model.money import Price
+from gpudash.model.money import Accrual, Price
 from gpudash.model.policy import Policy
 from gpudash.ui.synthetic.memory import MemoryFleet
 from gpudash.ui.synthetic.money import accrual
@@ -60,6 +61,9 @@ class SyntheticFleet(MemoryFleet):
         super().__init__(clock or SystemClock(), config, read_only=read_only)
         self._random = random.Random(rows)  # noqa: S311 - made-up rows, the same each time
         self._task: asyncio.Task[None] | None = None
+        # Equal parts are one object: ten thousand made-up rows shall cost no more memory than they must.
+        self._accruals: dict[tuple[InstanceState, Price | None], Accrual] = {}
+        self._hard = self.clock.now() + _HARD
         self._fill(rows)
 
     async def __aenter__(self) -> SyntheticFleet:
@@ -115,11 +119,17 @@ class SyntheticFleet(MemoryFleet):
             self.store.apply_listing(Listing(account, region, tuple(items), True, now, now))
         started = now - timedelta(hours=3)
         self.store.apply_accruals(
-            {record.key: accrual(started, record.instance) for record in self.store.records.values()}
+            {record.key: self._accrual(started, record.instance) for record in self.store.records.values()}
         )
         for key, record in list(self.store.records.items()):
             if record.instance.state is InstanceState.RUNNING and self._random.random() < 0.96:
                 self.store.apply_status(key, self._status(record.instance, now), now)
+
+    def _accrual(self, started: datetime, item: Instance) -> Accrual:
+        made_of = (item.state, item.price)
+        if made_of not in self._accruals:
+            self._accruals[made_of] = accrual(started, item)
+        return self._accruals[made_of]
 
     def _instance(self, number: int, now: datetime) -> Instance:
         chance = self._random
@@ -135,7 +145,7 @@ class SyntheticFleet(MemoryFleet):
             f"{chance.choice(_WORDS)}-{number}",
             state,
             state.value,
-            f"gpu_{gpus}x_{gpu.lower().replace(' ', '_')}",
+            intern(f"gpu_{gpus}x_{gpu.lower().replace(' ', '_')}"),
             gpu=gpu,
             gpu_count=gpus,
             vram_gb=vram,
@@ -144,9 +154,10 @@ class SyntheticFleet(MemoryFleet):
             started_at=begun,
             price=_price(usd, gpus),
             storage_price=_DISK,
-            ssh=SshAddress("192.0.2.1", 22, "ubuntu") if running else None,
-            tag_policy=Policy(now + timedelta(minutes=chance.randrange(4, 700)), now + _HARD, _IDLE),
+            ssh=_SSH if running else None,
+            tag_policy=Policy(now + timedelta(minutes=chance.randrange(4, 700)), self._hard, _IDLE),
             lost_on_terminate="100 GB disk",
+            raw=_RAW,
         )
 
     def _status(self, item: Instance, now: datetime) -> HostStatus:
@@ -179,6 +190,8 @@ class SyntheticFleet(MemoryFleet):
 
 
 _HELD = ("gpu",)
+_SSH = SshAddress("192.0.2.1", 22, "ubuntu")
+_RAW: dict[str, object] = {}
 _DISK = Price(Decimal("0.02"), "made up", estimated=True)
 _HARD, _IDLE = timedelta(hours=20), timedelta(minutes=30)
 
@@ -190,7 +203,6 @@ def _price(usd: str, gpus: int) -> Price:
 
 @lru_cache(maxsize=1024)
 def _readings(gpus: int, vram_gb: int, util: float) -> tuple[tuple[GpuReading, ...], tuple[Signal, ...], str]:
-    """Equal readings are one object: ten thousand rows shall cost no more memory than they must."""
     used = int(vram_gb * 1024 * 0.75) if util else 0
     cards = tuple(
         GpuReading(index, "", util, used, vram_gb * 1024, 60 + index, 90.0 + 3 * util) for index in range(gpus)

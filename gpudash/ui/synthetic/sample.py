@@ -22,6 +22,7 @@ from gpudash.model.tunnel import Tunnel, TunnelState
 from gpudash.providers.base import Leftover
 from gpudash.ui.synthetic.memory import MemoryFleet
 from gpudash.ui.synthetic.money import accrual
+from gpudash.ui.synthetic.past import remember
 
 NOW = datetime(2026, 3, 3, 14, 2, 11, tzinfo=UTC)
 _M = timedelta(minutes=1)
@@ -42,6 +43,7 @@ def sample_fleet(*, read_only: bool = False, config: Config | None = None) -> Me
     fleet.cloud.leftovers = _leftovers()
     fleet.cloud.events = _events()
     _history_of_money(fleet)
+    remember(fleet, NOW)
     return fleet
 
 

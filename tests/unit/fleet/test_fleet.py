@@ -16,7 +16,7 @@ from support.memory_cloud import CAPABILITIES, CLOUD, REGION, Cloud, Daemon, Hos
 
 from gpudash.clock import SystemClock
 from gpudash.config import Account, Config
-from gpudash.errors import Refused, Unreachable
+from gpudash.errors import Refused, StatusdError, Unreachable
 from gpudash.fleet import fleet as fleet_module
 from gpudash.fleet.changes import ChangeSet
 from gpudash.fleet.fleet import Fleet
@@ -90,8 +90,9 @@ async def test_a_quiet_fleet_sends_no_change_sets(cloud: Cloud, fleet: Fleet) ->
     """Polls that only confirm are not worth a repaint."""
     cloud.add("worker")
     await until(lambda: fleet.store.records)
-    asked = cloud.asked("list")
     await until(lambda: fleet.store._spent is not None)
+    await until(lambda: cloud.asked("list") >= 4)  # what the ledger says of the first list is in
+    asked = cloud.asked("list")
     seen: list[ChangeSet] = []
     fleet.subscribe(seen.append)
     await until(lambda: cloud.asked("list") > asked + 5)
@@ -302,3 +303,59 @@ async def test_rows_appear_with_the_first_page(paged: tuple[PagedCloud, Session]
         cloud.go_on.set()
         await until(lambda: second in fleet.store.records)
         await until(lambda: fleet.store.health[CLOUD, REGION].state == "ok")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hosts are asked often, and a daemon that is gone is not waited for."""
+    monkeypatch.setattr("gpudash.fleet.restoring.AFTER_S", 0.0)
+    monkeypatch.setattr("gpudash.fleet.hostpoll.CLOUD_EVERY_S", 0.05)
+    monkeypatch.setattr("gpudash.fleet.hostpoll.SILENT_EVERY_S", 0.05)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_daemon_that_went_with_its_container_is_put_back_unasked(
+    cloud: Cloud, daemon: Daemon, fleet: Fleet
+) -> None:
+    """A container has no init; the dashboard notices and pushes again, and the diary says so."""
+    key = cloud.add("worker", tag_policy=daemon.policy, managed=True).key
+    await until(lambda: key in fleet.store.records and fleet.store.records[key].status is not None)
+    daemon.error = StatusdError("statusd does not run")
+    await until(lambda: any(op.verb is Verb.PUSH for op in fleet.store.operations.values()))
+    assert any("is gone; putting it back" in event.text for event in await fleet.events())
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_host_that_never_had_a_daemon_is_left_alone(cloud: Cloud, daemon: Daemon, fleet: Fleet) -> None:
+    """Pushing there is a person's decision."""
+    daemon.error = StatusdError("statusd does not run")
+    key = cloud.add("worker", tag_policy=daemon.policy, managed=True).key
+    await until(lambda: daemon.asked.count("status") > 3)
+    assert key in fleet.store.records
+    assert not fleet.store.operations
+
+
+async def test_the_page_of_one_instance_asks_its_host_in_a_lane_of_its_own(
+    cloud: Cloud, daemon: Daemon, fleet: Fleet
+) -> None:
+    key = cloud.add("worker").key
+    await until(lambda: key in fleet.store.records)
+    history = await fleet.history(key)
+    assert [signal.name for signal in history.signals] == ["gpu"]
+    assert "serves" in (await fleet.host_log(key))[0]
+    daemon.error = StatusdError("statusd on worker is too old.")
+    with pytest.raises(StatusdError, match="too old"):
+        await fleet.history(key)
+
+
+async def test_money_and_operations_of_one_instance_come_from_the_ledger(cloud: Cloud, fleet: Fleet) -> None:
+    key = cloud.add("worker").key
+    await until(lambda: key in fleet.store.records)
+    asked = await fleet.end(key, EndAction.TERMINATE, hold_s=60)
+    assert [operation.id for operation in await fleet.operations(key)] == [asked.id]
+    await fleet.cancel(asked.id)
+    async with asyncio.timeout(8):
+        while not await fleet.intervals(key):
+            await asyncio.sleep(0.01)
+    spending = await fleet.spending(CLOCK.now() - timedelta(hours=1), CLOCK.now())
+    assert [line.key for line in spending.instances] == [key]

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from support.clouds import find, launched, listing
 from support.http_cloud import Fault, changed
-from support.lambda_cloud import KEY_VARIABLE, LambdaCloud, error, lambda_cloud, no_capacity
+from support.lambda_cloud import KEY_VARIABLE, LambdaCloud, lambda_cloud
+from support.lambda_server import error, no_capacity
 
 from gpudash.errors import (
     Ambiguous,
@@ -149,7 +150,7 @@ def test_nothing_comes_close(cloud: LambdaCloud) -> None:
 def test_a_filesystem_ties_the_launch_to_its_region(cloud: LambdaCloud) -> None:
     """One elsewhere, and one that is not there, are refused by name before the launch; alternatives keep the region."""
     cloud.fake.add_filesystem("data", "us-west-1")
-    with pytest.raises(ProviderError, match=r"Filesystem data is in us-west-1, not in us-east-1\."):
+    with pytest.raises(ProviderError, match=r"Filesystem data is in us-west-1, not in us-east-1\..+--region us-west-1"):
         cloud.provider.launch(cloud.order(region="us-east-1", options={"file_system": "data"}))
     with pytest.raises(ProviderError, match=r"Lambda has no filesystem nope\. It has: data\."):
         cloud.provider.launch(cloud.order(options={"file_system": "data, nope"}))
@@ -362,6 +363,14 @@ def test_a_fresh_instance_that_lambda_does_not_know_yet_is_not_taken_for_gone(cl
     cloud.clock.sleep(61)
     with cloud.fake.fault(Fault("404", gone, path="/terminate$")):
         cloud.provider.terminate(key)
+
+
+def test_what_was_ended_at_once_is_not_kept_as_new(cloud: LambdaCloud) -> None:
+    """Ended within a minute of its launch and straight to absent: the list without it is the proof."""
+    cloud.fake.end_s = cloud.fake.tombstone_s = 0.0
+    key = cloud.provider.launch(cloud.order())
+    cloud.provider.terminate(key)
+    assert listing(cloud).items == ()
 
 
 def test_filesystems_are_leftovers_with_their_machine(cloud: LambdaCloud) -> None:

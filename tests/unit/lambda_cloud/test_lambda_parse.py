@@ -57,6 +57,7 @@ def test_an_instance_in_our_words() -> None:
     assert (instance.name, instance.region, instance.instance_type) == ("My Instance", "us-west-1", "gpu_8x_h100_sxm5")
     assert (instance.state, instance.provider_state) == (InstanceState.RUNNING, "active")
     assert instance.price == Price(Decimal("23.92"), "instance")
+    assert instance.storage_price == Price(Decimal(0), "included")
     assert (instance.gpu, instance.gpu_count, instance.vram_gb) == ("H100 SXM5", 8, 80)
     assert (instance.ssh.host, instance.ssh.port, instance.ssh.user) == ("198.51.100.2", 22, "ubuntu")
     assert instance.ssh.identity_file == "/home/me/.ssh/id_ed25519"
