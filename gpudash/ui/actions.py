@@ -106,10 +106,6 @@ def _undo(situation: Situation) -> str | None:
     return None if situation.can_undo else "Nothing is held back: a stop can be undone for 5 s after it was asked for."
 
 
-def _later(subject: str) -> Reason:
-    return lambda _: f"{subject} are not part of this version yet."
-
-
 class Action(NamedTuple):
     """One thing a key does."""
 
@@ -225,8 +221,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("events", "e", "events", "What happened, newest first.", "list", _FLEET),
     Action("costs", "c", "costs", "What each instance costs and has cost.", "list", _FLEET),
     Action("leftovers", "l", "leftovers", "What bills without a running instance.", "list", _FLEET),
-    Action("pools", "P", "pools", "Pools and serverless endpoints.", "list", _FLEET,
-           reason=_later("Pools and serverless endpoints")),
+    Action("pools", "P", "pools", "Pools and serverless endpoints.", "list", _FLEET),
     Action("palette", ":,ctrl+p", "palette", "Every verb, screen, instance and theme by name.", "program", _ALL,
            footer=12),
     Action("help", "?,f1", "help", "This list of keys.", "program", _ALL, footer=13),

@@ -361,8 +361,8 @@ async def test_a_kept_theme_is_written_to_the_settings(tmp_path: object) -> None
     fleet = sample_fleet(config=Config(path=path))
     async with stage(fleet) as on:
         on.app.choose_theme("nord")
-        assert load(path).defaults.theme == "nord"
-        assert "# mine" in path.read_text()
+    assert load(path).defaults.theme == "nord"
+    assert "# mine" in path.read_text()
 
 
 async def test_the_welcome_screen_names_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:

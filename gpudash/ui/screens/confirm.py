@@ -25,15 +25,15 @@ _SHOWN = 6
 _TITLE = {EndAction.STOP: "Stop", EndAction.HIBERNATE: "Hibernate", EndAction.TERMINATE: "Terminate"}
 
 
-class _Confirm(Dialog[bool]):
+class Confirm(Dialog[bool]):
     """Cancel has the focus; the other button acts once what must be typed is typed."""
 
     DEFAULT_CSS = """
-    _Confirm .buttons { height: 1; margin: 1 0 1 0; align-horizontal: center; }
-    _Confirm Button { margin: 0 2; }
-    _Confirm .type { height: 1; margin: 1 0 0 0; }
-    _Confirm .type Lines { width: auto; }
-    _Confirm .type Input { width: 1fr; margin: 0 0 0 1; }
+    Confirm .buttons { height: 1; margin: 1 0 1 0; align-horizontal: center; }
+    Confirm Button { margin: 0 2; }
+    Confirm .type { height: 1; margin: 1 0 0 0; }
+    Confirm .type Lines { width: auto; }
+    Confirm .type Input { width: 1fr; margin: 0 0 0 1; }
     """
 
     def __init__(self, title: str, word: str, lines: Sequence[Line], *, must_type: str | None, danger: bool) -> None:
@@ -94,7 +94,7 @@ class _Confirm(Dialog[bool]):
             (cancel if self.focused is act or act.disabled else act).focus()
 
 
-class ConfirmEnd(_Confirm):
+class ConfirmEnd(Confirm):
     """Stop, hibernate or terminate. The name is typed where data is lost, the number where there are many."""
 
     def __init__(self, action: EndAction, able: Sequence[Record], unable: Sequence[tuple[Record, str]]) -> None:
@@ -114,7 +114,7 @@ class ConfirmEnd(_Confirm):
         super().__init__(title, word, lines, must_type=must, danger=action is EndAction.TERMINATE)
 
 
-class ConfirmRestart(_Confirm):
+class ConfirmRestart(Confirm):
     """A restart ends what runs there, and nothing else; of many the number is typed."""
 
     def __init__(self, records: Sequence[Record]) -> None:
@@ -130,7 +130,7 @@ class ConfirmRestart(_Confirm):
         super().__init__(title, "Restart", lines, must_type=must, danger=False)
 
 
-class ConfirmMany(_Confirm):
+class ConfirmMany(Confirm):
     """A bulk action that ends nothing: its number is typed."""
 
     def __init__(self, word: str, records: Sequence[Record]) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 import pytest_asyncio
@@ -359,3 +360,26 @@ async def test_money_and_operations_of_one_instance_come_from_the_ledger(cloud: 
             await asyncio.sleep(0.01)
     spending = await fleet.spending(CLOCK.now() - timedelta(hours=1), CLOCK.now())
     assert [line.key for line in spending.instances] == [key]
+
+
+@pytest.fixture
+def poor(cloud: Cloud) -> Iterator[Session]:
+    """A session whose budget of a month is used up by anything."""
+    budget = Account(CLOUD, "lambda", monthly_budget_usd=Decimal("0.000001"))
+    config = Config(accounts={CLOUD: budget, "sandbox": Account("sandbox", "sandbox")})
+    with Session.open(config, accounts=[CLOUD], clock=CLOCK, actor="dashboard", providers={CLOUD: cloud}) as session:
+        hosts = HostsInMemory(None)
+        session.desk.hosts = lambda: hosts  # type: ignore[assignment, return-value]
+        yield session
+
+
+async def test_a_budget_that_is_used_up_stands_beside_its_account(
+    cloud: Cloud, poor: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_module, "SPENT_S", 0.05)
+    cloud.add("worker")
+    async with Fleet(poor) as fleet:
+        await until(lambda: fleet.store.notes)
+        note = fleet.store.notes[CLOUD, "budget"]
+    assert note.is_urgent
+    assert note.text.startswith("OVER BUDGET $")
