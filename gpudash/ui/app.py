@@ -186,7 +186,7 @@ class GpudashApp(App[int], inherit_bindings=False):
 
     async def _quit(self, code: int) -> None:
         self._leave.set()
-        self.views.save()
+        await asyncio.to_thread(self.views.save)
         if self.options.frame_saver is not None:
             self.options.frame_saver(self)
         workers = [worker for worker in self.workers if worker.group == "fleet"]
@@ -272,12 +272,15 @@ class GpudashApp(App[int], inherit_bindings=False):
         if problem is not None:
             self.say(problem, "tone-bad")
             return
+        self.carry_out(self._keep_theme(name))
+
+    async def _keep_theme(self, name: str) -> None:
         from gpudash import paths
         from gpudash.config import save_setting
 
         path = self.fleet.session.config.path or paths.config_file()
         try:
-            save_setting(path, "defaults.theme", name)
+            await asyncio.to_thread(save_setting, path, "defaults.theme", name)
         except (GpudashError, OSError) as exc:
             self.say(f"Theme {name}, but it could not be kept: {exc}", "tone-warn")
         else:

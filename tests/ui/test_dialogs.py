@@ -361,6 +361,7 @@ async def test_a_kept_theme_is_written_to_the_settings(tmp_path: object) -> None
     fleet = sample_fleet(config=Config(path=path))
     async with stage(fleet) as on:
         on.app.choose_theme("nord")
+        await on.settle()
     assert load(path).defaults.theme == "nord"
     assert "# mine" in path.read_text()
 

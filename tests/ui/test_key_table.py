@@ -13,7 +13,7 @@ from gpudash.fleet.record import Record
 from gpudash.model.instance import InstanceKey
 from gpudash.model.policy import EndAction
 from gpudash.ui.actions import ACTIONS, READ_ONLY, Action, Danger
-from gpudash.ui.screens.confirm import ConfirmEnd, ConfirmMany
+from gpudash.ui.screens.confirm import ConfirmEnd, ConfirmMany, ConfirmRestart
 from gpudash.ui.screens.extend import ExtendScreen
 from gpudash.ui.screens.launch import LaunchScreen
 from gpudash.ui.synthetic.memory import MemoryFleet
@@ -22,7 +22,7 @@ from tests.ui.helpers import Stage, stage
 
 NOT_YET = {"pools"}
 ANYWHERE = {"launch"}
-LIVE = {"extend", "keep_awake", "terminate", "push", "adopt", "toggle_tunnels", "ssh", "copy_ssh"}
+LIVE = {"extend", "restart", "keep_awake", "terminate", "push", "adopt", "toggle_tunnels", "ssh", "copy_ssh"}
 CAN = {
     "old-test": LIVE | {"stop", "hibernate"},  # running, unguarded, EC2
     "serve-mixtral": LIVE | {"stop", "hibernate"},  # running, armed, EC2
@@ -64,7 +64,7 @@ async def close(on: Stage, below: object) -> None:
 async def confirm(on: Stage) -> None:
     """Go through with the dialog, by keys alone."""
     dialog = on.app.screen
-    assert isinstance(dialog, ConfirmEnd | ConfirmMany)
+    assert isinstance(dialog, ConfirmEnd | ConfirmMany | ConfirmRestart)
     if dialog.must_type is None:
         await on.press("right", "enter")
     else:
@@ -106,6 +106,9 @@ async def test_every_verb_acts_on_its_target_or_answers_why(name: str, page: boo
                     await confirm(on)
                     assert asked(fleet) == [("end", record.key)], action.id
                     assert fleet.calls[0][1][1] is ENDS[action.id]  # type: ignore[index]
+                elif action.id == "restart":
+                    await confirm(on)
+                    assert asked(fleet) == [("restart", record.key)]
                 elif action.id in OPENS:
                     assert isinstance(on.app.screen, OPENS[action.id])
                     if action.id == "extend":
@@ -197,7 +200,7 @@ async def test_with_marks_every_verb_goes_to_all_that_can_and_to_no_other(action
             assert on.answer
             assert asked(fleet) == []
             return
-        if isinstance(on.app.screen, ConfirmEnd | ConfirmMany):
+        if isinstance(on.app.screen, ConfirmEnd | ConfirmMany | ConfirmRestart):
             await confirm(on)
         elif isinstance(on.app.screen, ExtendScreen):
             await on.press("enter")

@@ -26,7 +26,7 @@ from gpudash.providers.sandbox import control
 from gpudash.ui import themes
 from gpudash.ui.actions import ACTIONS
 from gpudash.ui.app import GpudashApp, Options
-from gpudash.ui.screens.confirm import ConfirmEnd, ConfirmMany
+from gpudash.ui.screens.confirm import ConfirmEnd, ConfirmMany, ConfirmRestart
 from gpudash.ui.screens.fleet import FleetScreen
 from gpudash.ui.screens.instance import InstanceScreen
 from gpudash.ui.screens.launch import LaunchScreen
@@ -77,6 +77,10 @@ class WatchedFleet(Fleet):
     async def keep_awake(self, key: InstanceKey, for_: timedelta) -> Operation:
         self._watch("keep_awake", key)
         return await super().keep_awake(key, for_)
+
+    async def restart(self, key: InstanceKey) -> Operation:
+        self._watch("restart", key)
+        return await super().restart(key)
 
     async def push(self, key: InstanceKey) -> Operation:
         self._watch("push", key)
@@ -154,7 +158,7 @@ class Walker:
         screen = self.app.screen
         if isinstance(screen, LaunchScreen) and len(control.sandbox().hosts()) >= MOST_HOSTS:
             return ["escape"]
-        if isinstance(screen, ConfirmEnd | ConfirmMany) and self.chance.random() < 0.4:
+        if isinstance(screen, ConfirmEnd | ConfirmMany | ConfirmRestart) and self.chance.random() < 0.4:
             return ["right", "enter"] if screen.must_type is None else [*screen.must_type, "enter", "enter"]
         if isinstance(screen, Palette) and self.chance.random() < 0.3:
             return [*self.chance.choice(["stop", "extend", "theme", "go to", "push", "costs"]), "enter"]
