@@ -25,7 +25,9 @@ GpudashError                    something a person can act on; its text says wha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
+from types import MappingProxyType
 
 
 class ExitCode(IntEnum):
@@ -94,6 +96,8 @@ class ProviderError(GpudashError):
     """The cloud's own stable word for it, where it has one; else the HTTP status as text."""
     status: int | None = None
     """HTTP status of the answer; None where there was none."""
+    facts: Mapping[str, object] = MappingProxyType({})
+    """What else the answer told the adapter; for its own eyes."""
 
 
 class NoCapacity(ProviderError):

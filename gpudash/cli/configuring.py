@@ -74,7 +74,7 @@ def configure(run: Run, yes: bool, no_check: bool, soong_file: str | None) -> in
     if not no_check:
         _check(run, candidates)
     if not run.out.json:
-        _show(run, candidates, imported)
+        _show(run, path, candidates, imported)
     new = [item for item in candidates if item.is_new and (item.works or (no_check and not item.problem))]
     changes = _new_settings(imported, written) if imported else {}
     chosen = _choose(run, new, changes, yes)
@@ -163,9 +163,13 @@ def _check(run: Run, candidates: list[Candidate]) -> None:
         item.checked = answer
 
 
-def _show(run: Run, candidates: list[Candidate], imported: Imported | None) -> None:
+def _show(run: Run, path: Path, candidates: list[Candidate], imported: Imported | None) -> None:
     if not candidates:
         run.out.line("No credentials were found in the usual places of AWS, Lambda, RunPod and Vast.")
+        run.out.line(
+            "Set LAMBDA_API_KEY, RUNPOD_API_KEY or VAST_API_KEY, run `aws configure`, or say where a key is kept:"
+        )
+        run.out.line(f'[accounts.lambda] api_key_command = "pass show lambda/key" in {path}')
         return
     rows = [
         (item.account.name, item.account.provider, item.where, "new" if item.is_new else "in config.toml", _said(item))

@@ -33,7 +33,7 @@ from gpudash.fleet.record import ENDING_VERBS, Record, is_reachable
 from gpudash.fleet.restoring import Restorer
 from gpudash.fleet.serverless import VERBS as SERVERLESS_VERBS
 from gpudash.fleet.session import REGIONS, Session
-from gpudash.fleet.spending import Spending, report
+from gpudash.fleet.spending import Spending, budget_notes, budgets_of, months, report
 from gpudash.hosts.sshcmd import ssh_argv
 from gpudash.model.capability import Verb
 from gpudash.model.endpoint import SERVERLESS, Bounds, Endpoint
@@ -137,6 +137,10 @@ class Fleet:
             return self.session.actions.reason_against(verb, self.store.records.get(key))
         reasons = [self.session.actions.reason_against(verb, None, account) for account in self.session.accounts]
         return None if None in reasons else (reasons[0] if reasons else "No account is in use.")
+
+    def reason_against_endpoint(self, verb: Verb, endpoint: Endpoint) -> str | None:
+        """Why that verb cannot be done to an endpoint now, or None. Instant."""
+        return self.session.actions.reason_against(verb, None, endpoint.key.account)
 
     def ssh_argv(self, key: InstanceKey) -> list[str]:
         """The command line of a shell on the instance.
@@ -485,6 +489,9 @@ class Fleet:
         now = self.clock.now()
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
         self.store.apply_spent(await self._ledger.call(self.session.ledger.spent, midnight, now), now)
+        if budgets_of(self.session.config):
+            so_far = await self._ledger.call(months, self.session.ledger, self.session.config, now)
+            self._publish(self.store.apply_notes("budget", budget_notes(so_far)))
 
     async def _prune(self) -> None:
         await self._ledger.call(self.session.prune)

@@ -12,6 +12,15 @@ ERROR_AFTER = 5
 
 
 @dataclass(frozen=True, slots=True)
+class AccountNote:
+    """What a person should know of an account beside its answers: a budget that is used up, a balance that runs out."""
+
+    text: str
+    """A few words; they stand beside the account's name."""
+    is_urgent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """One lane as a person should see it. Region ``""`` stands for an account whose regions are not known yet."""
 

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from gpudash.config import Config
+from gpudash.fleet.health import AccountNote
 from gpudash.ledger import CostBy, CostLine
 from gpudash.model.money import Amount
 
@@ -126,6 +127,24 @@ def at_month_end(month: Month, burn: Amount, now: datetime) -> Amount:
     rest = Decimal(str((month_end(now) - now).total_seconds())) / 3600
     more = Amount(burn.usd * rest, estimated=True, unknown=burn.unknown)
     return month.spent + more if burn.usd or burn.unknown else month.spent
+
+
+WARN_AT = 0.8
+"""The part of a budget from which on the dashboard speaks of it."""
+
+
+def budget_notes(months: Iterable[Month]) -> dict[str, AccountNote]:
+    """What to say beside an account whose budget is nearly or wholly used up."""
+    return {
+        month.account: AccountNote(
+            f"OVER BUDGET ${month.spent.usd:,.0f} of ${month.budget:,.0f}"
+            if month.is_over
+            else f"budget {month.used:.0%}",
+            is_urgent=month.is_over,
+        )
+        for month in months
+        if month.used is not None and (month.is_over or month.used >= WARN_AT)
+    }
 
 
 def over_budget(months: Iterable[Month]) -> list[str]:

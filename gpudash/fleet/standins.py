@@ -16,7 +16,8 @@ def stand_ins(
     desk: Desk, offer: Offer, others: Iterable[Offer], max_price: Decimal | None, options: Mapping[str, str]
 ) -> tuple[Offer, ...]:
     """What may be launched instead where the cloud has none: as many of the same GPU at the same account, no dearer than
-    the cap, or than the offer itself where there is none. An option that means one region only keeps it there.
+    the cap, or than the offer itself where there is none, on a host that is no worse. An option that means one region only
+    keeps it there.
     """
     capabilities = desk.accounts.capabilities(offer.account)
     is_local = any(
@@ -38,6 +39,7 @@ def stand_ins(
             and other.total is not None
             and other.total.usd_per_hour <= limit
             and other.available is not False
+            and is_no_worse(other, offer)
         )
 
     def rank(other: Offer) -> tuple[bool, bool, Decimal, str]:
@@ -45,3 +47,16 @@ def stand_ins(
         return other.instance_type != offer.instance_type, other.available is not True, price, other.region
 
     return tuple(sorted(filter(fits, others), key=rank))[:MOST_STAND_INS]
+
+
+def is_no_worse(other: Offer, offer: Offer) -> bool:
+    """Where hosts differ: as new a CUDA, as well looked at, and as reliable to the percent."""
+    return (
+        (offer.cuda is None or (other.cuda is not None and other.cuda >= offer.cuda))
+        and (offer.verified is not True or other.verified is True)
+        and (offer.reliability is None or _percent(other.reliability) >= _percent(offer.reliability))
+    )
+
+
+def _percent(reliability: Decimal | None) -> int:
+    return -1 if reliability is None else int(reliability * 100)

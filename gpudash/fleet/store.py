@@ -18,7 +18,7 @@ from gpudash.errors import GpudashError
 from gpudash.fleet import absence
 from gpudash.fleet.changes import ChangeSet
 from gpudash.fleet.endpoints import EndpointBook
-from gpudash.fleet.health import Health
+from gpudash.fleet.health import AccountNote, Health
 from gpudash.fleet.history import History
 from gpudash.fleet.policytags import merged
 from gpudash.fleet.record import ENDING_VERBS, Record
@@ -64,6 +64,8 @@ class FleetStore:
         """`span` turns real seconds into spans of the clock that listings are stamped with (see `pace.Pace`)."""
         self.records: dict[InstanceKey, Record] = {}
         self.health: dict[tuple[str, str], Health] = {}
+        self.notes: dict[tuple[str, str], AccountNote] = {}
+        """By account and source (``budget``, ``balance``)."""
         self.operations: dict[str, Operation] = {}
         self.endpoints = EndpointBook()
         self.policies: dict[InstanceKey, Policy] = {}
@@ -229,6 +231,13 @@ class FleetStore:
         for op_id in closed[:-CLOSED_KEPT]:
             del self.operations[op_id]
         return ChangeSet(operations=True) | (self._mark(operation.key) if operation.key else ChangeSet())
+
+    def apply_notes(self, source: str, notes: Mapping[str, AccountNote]) -> ChangeSet:
+        """All that one source has to say, by account; what it said before is taken back."""
+        before = dict(self.notes)
+        self.notes = {key: note for key, note in before.items() if key[1] != source}
+        self.notes |= {(account, source): note for account, note in notes.items()}
+        return ChangeSet(health=self.notes != before)
 
     def dismiss(self, op_id: str) -> ChangeSet:
         """A person has seen that an operation failed; its row shows it no longer."""

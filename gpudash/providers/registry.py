@@ -19,6 +19,7 @@ _PACKAGES = {
     "lambda": "gpudash.providers.lambda_cloud",
     "runpod": "gpudash.providers.runpod",
     "sandbox": "gpudash.providers.sandbox",
+    "vast": "gpudash.providers.vast",
 }
 """Each package offers `CAPABILITIES` without importing an SDK, and `create(account, clock)`; it may offer `check(order)`,
 `doctor(account, clock)` and `documents()`."""

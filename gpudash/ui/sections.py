@@ -187,7 +187,7 @@ def signals(record: Record, parts: Parts, scene: Scene, width: int) -> list[Line
     return [*lines, *([(), *details] if details else [])]
 
 
-_NOW_WIDTH = 37
+_NOW_WIDTH = 38
 """Cells of a signal's present: name, verdict, value, threshold."""
 
 
@@ -197,7 +197,7 @@ def _signal_now(name: str, signal: Signal | None) -> Line:
     word, token = panels.verdict_look(signal.verdict)
     value = fmt.UNKNOWN if signal.value is None else panels.figure(signal.value, signal.unit)
     return ((fmt.fit(name, 10), "label"), (fmt.fit(word, 7), token), (fmt.fit(value, 9, right=True), "text"),
-            (fmt.fit(f"  {panels.threshold(signal)}", 11), "muted"))  # fmt: skip
+            (fmt.fit(f"  {panels.threshold(signal)}", 12), "muted"))  # fmt: skip
 
 
 def _legend() -> Line:

@@ -69,7 +69,11 @@ def _cell(signal: SignalHistory, inside: range, high: float) -> Span:
     verdict = max((signal.verdicts[number] for number in inside), key=_STRENGTH.__getitem__)
     values = [value for number in inside if (value := signal.values[number]) is not None]
     if not values:
-        return "?", _TOKEN[Verdict.UNKNOWN]
+        # Some signals have no figure, such as a watched path that nobody named; the verdict says whether that is a fault.
+        return (
+            "?" if verdict is Verdict.UNKNOWN else fmt.spark([float(verdict is Verdict.ACTIVE)], 1, 1),
+            _TOKEN[verdict],
+        )
     return fmt.spark([max(values)], 1, high), _TOKEN[verdict]
 
 

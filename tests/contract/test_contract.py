@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from support.clouds import CLOUDS, NOON, Cloud, ended, find, launched, listing, reach
@@ -18,6 +22,7 @@ from gpudash.model.policy import EndAction, Policy
 from gpudash.model.tags import policy_tags
 from gpudash.providers.base import Restarts
 
+STATUSD = Path(__file__).parents[2] / "gpudash/statusd.py"
 POLICY = Policy(
     lease_deadline=NOON + timedelta(hours=4),
     hard_deadline=NOON + timedelta(hours=24),
@@ -287,9 +292,17 @@ def test_stopped_disk_is_a_leftover(cloud: Cloud) -> None:
     assert cloud.provider.list_leftovers().items == ()
 
 
-def test_end_spec_names_a_way_for_each_verb_it_has(cloud: Cloud) -> None:
-    """statusd is told how to end its host, by argument lists and without secrets."""
+def test_end_spec_names_a_way_for_each_verb_it_has(cloud: Cloud, tmp_path: Path) -> None:
+    """statusd is told how to end its host, in words that it understands to the last one."""
     instance = launched(cloud)
     spec = cloud.provider.end_spec(instance.key)
     assert spec["method"]
     assert ("hibernate" in spec) == cloud.provider.capabilities.can_hibernate
+    config = {"schema": 1, "instance": {"account": "a", "id": instance.key.id}, "end": dict(spec)}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    checked = subprocess.run(
+        [sys.executable, "-I", "-S", str(STATUSD), "--home", str(tmp_path), "--check"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert checked.returncode == 0, checked.stderr
+    assert "these keys do nothing" not in checked.stdout

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from support.clouds import find, launched, listing
-from support.lambda_cloud import KEY, LambdaCloud, lambda_cloud
+from support.lambda_cloud import LambdaCloud, lambda_cloud
+from support.lambda_server import KEY
 from support.published import published
 from support.waiting import eventually
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pexpect
 import pytest
 from support import moto_server
-from support.lambda_cloud import KEY, KEY_VARIABLE, FakeLambda
+from support.lambda_cloud import KEY_VARIABLE
+from support.lambda_server import KEY, FakeLambda
 
 from gpudash.clock import SystemClock
 from tests.support.cli import Cli
@@ -100,6 +101,16 @@ def test_soongs_file_is_taken_over(cli: Cli) -> None:
     assert kept["imported"]["settings"] == {}
     assert 'lease = "2h"' in cli.config_file.read_text()
     assert cli("configure", "--import-soong", "/nowhere.yaml").code == 2
+
+
+def test_nothing_found_says_what_to_do(cli: Cli) -> None:
+    """The usual variables, and where a key's place is written down."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", KEY_VARIABLE):
+        cli.env.pop(name)
+    answer = cli("configure")
+    assert answer.code == 0
+    assert "Set LAMBDA_API_KEY" in answer.out
+    assert str(cli.config_file) in answer.out
 
 
 def test_nothing_is_written_against_read_only(cli: Cli) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 from support.http_cloud import Fault
-from support.lambda_cloud import KEY, KEY_VARIABLE, FakeLambda, no_capacity
+from support.lambda_cloud import KEY_VARIABLE
+from support.lambda_server import KEY, FakeLambda, no_capacity
 from support.waiting import eventually
 
 from gpudash.clock import SystemClock, parse_iso

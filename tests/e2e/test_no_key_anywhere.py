@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.fault_words import Words
 from support.http_cloud import Fault, Reply
-from support.http_faults import HTTP_CLOUDS
+from support.http_faults import HTTP_CLOUDS, account_of
 
 from gpudash.config import save_account
 from tests.support.cli import Cli
@@ -35,7 +35,7 @@ def cli(under_test: tuple[Any, Words], tmp_path: Path) -> Cli:
         "http://127.0.0.1:9"  # nobody listens: whatever else is found here stays on this machine
     )
     program.config_file.parent.mkdir(mode=0o700, parents=True)
-    save_account(program.config_file, cloud.account)
+    save_account(program.config_file, account_of(cloud))
     (program.home / ".ssh").mkdir(mode=0o700)
     (program.home / ".ssh" / "id_ed25519.pub").write_text((Path.home() / ".ssh" / "id_ed25519.pub").read_text())
     return program
@@ -44,7 +44,7 @@ def cli(under_test: tuple[Any, Words], tmp_path: Path) -> Cli:
 def test_the_key_is_nowhere(under_test: tuple[Any, Words], cli: Cli) -> None:
     """A launch, looks of every sort, and the same while the cloud answers with the key itself."""
     cloud, words = under_test
-    order, account = cloud.order(), cloud.account.name
+    order, account = cloud.order(), cloud.provider.account
     launch = f"launch --account {account} --type {order.instance_type} --no-wait --yes"
     echo = f"The key {words.key} was revoked."
     broken = Fault("echo", Reply(401, {"error": {"code": "x", "message": echo}, "detail": echo, "msg": echo}))

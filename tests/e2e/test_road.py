@@ -89,7 +89,7 @@ def test_the_whole_road(tmp_path: Path) -> None:
         )
 
         screen.press("p")
-        screen.wait_for(r"(?i)statusd .*(answers|unchanged|running|up to date|is up)")
+        screen.wait_for(rf"{NAME} runs statusd; the policy was read back")
         screen.wait_for(rf"running\s+● armed\s+{NAME}")
 
         screen.press("+")

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 from support.clouds import launched
-from support.lambda_cloud import KEY, LambdaCloud, lambda_cloud
+from support.lambda_cloud import LambdaCloud, lambda_cloud
+from support.lambda_server import KEY
 
 from .conftest import Host, after, until
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import ssl
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +152,36 @@ def test_file_with_the_key_is_read_at_use_and_closed_to_others(machine: Host) ->
         until(lambda: api.asked, "it was asked")
     assert api.asked[0].headers["x-key"] == f"k={SECRET}"
     assert key.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.fixture
+def certified(tmp_path: Path) -> tuple[Path, ssl.SSLContext]:
+    """A certificate for 127.0.0.1 that nobody knows yet, and a server's side of it."""
+    paths = tmp_path / "api.pem", tmp_path / "api.key"
+    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-out", str(paths[0]), "-keyout", str(paths[1])]
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    subprocess.run([*made, *names, *files, "-days", "2"], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*paths)
+    return paths[0], context
+
+
+@pytest.mark.needs("openssl")
+@pytest.mark.parametrize("is_known", [True, False])
+def test_certificates_are_always_checked(machine: Host, certified: tuple[Path, ssl.SSLContext], is_known: bool) -> None:
+    """A key goes to the API whose certificate is vouched for, and to nobody else."""
+    certificate, context = certified
+    if is_known:
+        machine.env["SSL_CERT_FILE"] = str(certificate)
+    environ(machine, CONTAINER_API_KEY=SECRET)
+    with EndApi([(200, DONE)], tls=context) as api:
+        end_now(machine, terminate=[http_step(api, token_env="CONTAINER_API_KEY")])
+        until(lambda: tried(machine), "it was tried")
+    assert tried(machine)[0] == ("http", is_known)
+    assert len(api.asked) == is_known
+    error = machine.status()["ending"]["tried"][0]["error"]
+    assert is_known or "certificate verify failed" in error.lower().replace("_", " ")
 
 
 def test_other_container_is_left_alone(machine: Host) -> None:

@@ -22,6 +22,7 @@ from gpudash.providers.sandbox.layout import HostDir
 from support.aws_cloud import aws_cloud
 from support.lambda_cloud import lambda_cloud
 from support.runpod_cloud import runpod_cloud
+from support.vast_cloud import vast_cloud
 from support.waiting import eventually
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -144,5 +145,6 @@ CLOUDS: dict[str, Callable[[], AbstractContextManager[Cloud]]] = {
     "lambda": lambda_cloud,
     "runpod": runpod_cloud,
     "sandbox": sandbox_cloud,
+    "vast": vast_cloud,
 }
 """Every cloud that the contract tests run over."""

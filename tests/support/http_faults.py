@@ -25,6 +25,7 @@ from support.fault_words import Words
 from support.http_cloud import Fault, HttpCloud, Reply, changed, cut_short, page, unanswering
 from support.lambda_cloud import LAMBDA_WORDS, lambda_cloud
 from support.runpod_cloud import RUNPOD_WORDS, runpod_cloud
+from support.vast_cloud import VAST_WORDS, vast_cloud
 
 HASTY = Timeouts(connect=0.3, read=0.3, write=0.3, pool=0.3, total=0.5)
 VERBS = ("list", "launch", "end")
@@ -37,8 +38,6 @@ class HttpCloudUnderTest(Cloud, Protocol):
 
     fake: Any
     """An `HttpCloud` with `alive()`, `create_lag_s`, `end_lag_s` and `ignores_ends`."""
-    account: Account
-    """As the settings have it; its key is where the cloud under test has put it."""
 
     def again(self, *, url: str | None = None, timeouts: Timeouts | None = None) -> Provider:
         """Another adapter."""
@@ -48,8 +47,15 @@ class HttpCloudUnderTest(Cloud, Protocol):
 HTTP_CLOUDS: dict[str, tuple[Words, Callable[[], AbstractContextManager[Any]]]] = {
     "lambda": (LAMBDA_WORDS, lambda: lambda_cloud(visible_after_s=60.0)),
     "runpod": (RUNPOD_WORDS, runpod_cloud),
+    "vast": (VAST_WORDS, lambda: vast_cloud(visible_after_s=60.0)),
 }
 """Every cloud behind HTTP, with the settings that people have."""
+
+
+def account_of(cloud: Any) -> Account:
+    """The account as settings would have it; its key is where the cloud under test has put it."""
+    name = cloud.provider.account
+    return getattr(cloud, "account", None) or Account(name, cloud.provider.provider, base_url=cloud.fake.url)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ class Imds:
         """The asker is behind one hop too many: a token is never answered."""
         self.is_silent = False
         """Takes every question and answers none."""
+        self.slow_s = 0.0
+        """How long every answer takes."""
         self.tokens: set[str] = set()
         self.asked: list[tuple[str, str]] = []
         self._release = threading.Event()
@@ -64,6 +66,7 @@ class Imds:
                 return self.say(404, "not found") if found is None else self.say(200, found)
 
             def say(self, status: int, text: str = "") -> None:
+                imds._release.wait(imds.slow_s)
                 content = text.encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(content)))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC
 from typing import Any
 
+from blockbuster import BlockBuster
 from textual import events
 from textual.keys import _character_to_key
 from textual.pilot import Pilot
@@ -96,4 +97,22 @@ async def stage(fleet: MemoryFleet, size: tuple[int, int] = WIDE, **options: Any
     async with app.run_test(size=size) as pilot:
         on = Stage(app, pilot, fleet)
         await on.settle()
-        yield on
+        with nothing_blocks():
+            yield on
+
+
+@contextmanager
+def nothing_blocks() -> Iterator[None]:
+    """A call of gpudash that blocks the loop of a running app fails the test; a test may open files as it likes.
+
+    Allowed are the small files that a person's own key asks for: themes, and the settings where a choice is kept.
+    """
+    guard = BlockBuster("gpudash")
+    for function in guard.functions.values():
+        function.can_block_in("gpudash/ui/themes.py", {"names", "load", "load_all", "_files", "_toml_files"})
+        function.can_block_in("gpudash/ui/app.py", {"choose_theme"})
+    guard.activate()
+    try:
+        yield
+    finally:
+        guard.deactivate()

@@ -19,6 +19,8 @@ from support.lambda_cloud import FakeLambda
 from support.lambda_cloud import prepare as prepare_keys
 from support.runpod_cloud import KEY as RUNPOD_KEY
 from support.runpod_cloud import FakeRunpod
+from support.vast_cloud import KEY as VAST_KEY
+from support.vast_fake import FakeVast
 from textual.pilot import Pilot
 
 from gpudash.clock import SystemClock
@@ -49,6 +51,7 @@ class Clouds:
 
     def __init__(self) -> None:
         self.lambda_, self.runpod = FakeLambda(SystemClock()), FakeRunpod(SystemClock())
+        self.vast = FakeVast(SystemClock())
 
     def alive(self) -> dict[str, int]:
         """Machines as each cloud itself has them in its books."""
@@ -58,6 +61,7 @@ class Clouds:
             "lambda": len(self.lambda_.alive()),
             "runpod": len(self.runpod.alive()),
             "sandbox": len(control.sandbox().hosts()),
+            "vast": len(self.vast.alive()),
         }
 
     def accounts(self) -> list[Account]:
@@ -67,6 +71,7 @@ class Clouds:
             Account("lambda", "lambda", api_key_env="BOARD_LAMBDA", base_url=self.lambda_.url),
             Account("runpod", "runpod", api_key_env="BOARD_RUNPOD", base_url=self.runpod.url),
             Account("sandbox", "sandbox"),
+            Account("vast", "vast", api_key_env="BOARD_VAST", base_url=self.vast.url),
         ]
 
 
@@ -81,12 +86,14 @@ def clouds(own_home: object) -> Iterator[Clouds]:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setitem(os.environ, "BOARD_LAMBDA", LAMBDA_KEY)
         patch.setitem(os.environ, "BOARD_RUNPOD", RUNPOD_KEY)
+        patch.setitem(os.environ, "BOARD_VAST", VAST_KEY)
         page = WhatIsMyAddress(SystemClock())
         stack.callback(page.close)
         patch.setattr(network, "ADDRESS_URL", page.url)
         found = Clouds()
         stack.callback(found.lambda_.close)
         stack.callback(found.runpod.close)
+        stack.callback(found.vast.close)
         stack.callback(control.reset)
         yield found
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from decimal import Decimal
 
 from gpudash.config import Account, Config
+from gpudash.fleet.health import AccountNote
 from gpudash.ui.screens.costs import CostsByAccount, CostsByDay, CostsByInstance
 from gpudash.ui.screens.instance import InstanceScreen
 from gpudash.ui.synthetic.sample import sample_fleet
-from tests.ui.helpers import NARROW, Stage, stage
+from tests.ui.helpers import NARROW, WIDE, Stage, stage
 
 
 def budget(**of: str) -> Config:
@@ -93,7 +94,7 @@ async def test_enter_opens_the_instance_or_says_that_it_is_gone() -> None:
         await on.press("c", "enter")
         assert isinstance(on.app.screen, InstanceScreen)
         await on.press("escape", "/", *"sweep-1", "enter", "enter")
-        assert "sweep-1 is gone" in on.answer
+        assert "sweep-1 is not in the fleet any more" in on.answer
 
 
 async def test_figures_age_and_are_asked_for_again() -> None:
@@ -106,3 +107,12 @@ async def test_figures_age_and_are_asked_for_again() -> None:
             await on.beat(1)
         assert "as of" in on.text("Heading")
         assert "13s ago" not in on.text("Heading")
+
+
+async def test_a_budget_that_is_used_up_stands_in_the_strip_at_every_width() -> None:
+    for size in (WIDE, NARROW):
+        fleet = sample_fleet()
+        fleet.store.apply_notes("budget", {"runpod": AccountNote("OVER BUDGET $16 of $10", is_urgent=True)})
+        async with stage(fleet, size=size) as on:
+            await on.beat(1)
+            assert "OVER" in on.text("#strip")

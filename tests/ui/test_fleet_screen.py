@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
+from textual import events
+from textual.keys import _character_to_key
 
 from gpudash.fleet.changes import ChangeSet
 from gpudash.model.instance import InstanceState
 from gpudash.ui.synthetic.rows import SyntheticFleet
 from gpudash.ui.synthetic.sample import sample_fleet
+from gpudash.ui.widgets.filter_bar import FilterBar
 from tests.ui.helpers import stage
 
 
@@ -115,6 +119,30 @@ async def test_letters_typed_in_the_filter_are_no_keys() -> None:
         assert on.app.screen is on.fleet_screen
         assert fleet.calls == []
         assert on.app.is_running
+
+
+@pytest.mark.parametrize("gap_s", [0.0002, 0.001, 0.002])
+async def test_letters_typed_while_the_filter_opens_stand_in_their_order(gap_s: float) -> None:
+    async with stage(sample_fleet()) as on:
+        for _ in range(8):
+            for key in "/train:xabc":
+                event = events.Key(_character_to_key(key), key)
+                event.set_sender(on.app)
+                on.app.post_message(event)
+                await asyncio.sleep(gap_s)
+            await on.settle()
+            assert on.app.screen.query_one(FilterBar).text == "train:xabc"
+            await on.press("escape")
+
+
+async def test_a_letter_that_comes_late_goes_before_those_typed_after_it() -> None:
+    async with stage(sample_fleet()) as on:
+        await on.press("/", "i", "n")
+        bar = on.app.screen.query_one(FilterBar)
+        bar.put_late("t")
+        bar.put_late("r")
+        await on.press("x")
+        assert bar.text == "trinx"
 
 
 async def test_a_filter_that_is_not_understood_says_so() -> None:

@@ -203,3 +203,62 @@ def test_the_terminal_is_given_back_as_it_was() -> None:
     finally:
         os.close(master)
         os.close(slave)
+
+
+CHILDREN = {
+    "that fails": ("echo CHILD; exit 255", "failed"),
+    "that is killed": ("echo CHILD; kill -9 $$", "CHILD"),
+    "that leaves the terminal raw, without echo and in its own screen": (
+        r"stty raw -echo; printf 'CHILD\033[?1049h\033[?1000h'; exit 1", "CHILD",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CHILDREN)
+def test_a_shell_comes_back_whole_from_a_child(kind: str, tmp_path: Path) -> None:
+    body, word = CHILDREN[kind]
+    program = tmp_path / "ssh"
+    program.write_text(f"#!/bin/sh\n{body}\n")
+    program.chmod(0o755)
+    child = spawn("demo", "--synthetic", "30", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    child.expect("made-up rows")
+    time.sleep(0.3)
+    child.send("s")
+    child.expect(r"\x1b\[\?1049l")
+    child.expect("CHILD")
+    child.expect(r"\x1b\[\?1049h")
+    child.expect("BURN")
+    child.expect("NAME")
+    if word == "failed":
+        child.expect("failed")
+    child.send("?")
+    child.expect("Act on the marked instances")
+    child.send("q")
+    assert ended(child) == 0
+
+
+def test_without_an_ssh_program_the_dashboard_says_so_and_stays(tmp_path: Path) -> None:
+    child = spawn("demo", "--synthetic", "30", PATH=str(tmp_path))
+    child.expect("made-up rows")
+    time.sleep(0.3)
+    child.send("s")
+    child.expect("No such file or directory")
+    child.send("?")
+    child.expect("Act on the marked instances")
+    child.send("q")
+    assert ended(child) == 0
+
+
+def test_a_signal_while_a_shell_is_open_ends_both_cleanly(tmp_path: Path) -> None:
+    program = tmp_path / "ssh"
+    program.write_text("#!/bin/sh\necho CHILD; read line\n")
+    program.chmod(0o755)
+    child = spawn("demo", "--synthetic", "30", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    child.expect("made-up rows")
+    time.sleep(0.3)
+    child.send("s")
+    child.expect("CHILD")
+    child.kill(signal.SIGTERM)
+    child.send("\r")
+    child.expect(r"\x1b\[\?1049l")
+    assert ended(child) == 128 + signal.SIGTERM

@@ -32,6 +32,11 @@ def test_a_minute_in_which_nothing_looked_is_a_gap_and_a_silent_sensor_a_questio
     assert line == (("▄", "billed-busy"), ("  ", "muted"), ("?", "unknown"), ("▄", "billed-busy"))
 
 
+def test_a_signal_without_a_figure_is_no_silent_sensor() -> None:
+    line = strip(signal((None, I), (None, A), (None, U)), minutes(3, 2, 1), NOW, 3 * M, 3)
+    assert line == (("▁", "muted"), ("█", "billed-busy"), ("?", "unknown"))
+
+
 def test_a_clock_that_hurries_leaves_no_gaps() -> None:
     ago = range(50, 0, -5)
     line = strip(signal(*((1.0, A) for _ in ago)), minutes(*ago), NOW, 50 * M, 50, 1)

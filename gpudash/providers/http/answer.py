@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -34,6 +34,8 @@ class Answer:
     """The body could be decoded."""
     is_empty: bool = False
     """There was no body at all."""
+    text: str = ""
+    """The beginning of a body that is plain words and no JSON."""
 
     def get(self, name: str) -> Any:
         """A field of the body; None where the body is no object or lacks it."""
@@ -53,6 +55,8 @@ class Verdict:
     hint: str | None = None
     retry_after_s: float | None = None
     """For `RateLimited`, where the cloud says it elsewhere than in Retry-After."""
+    facts: Mapping[str, object] = field(default_factory=dict)
+    """What else the adapter has to know; comes back as `ProviderError.facts` and is shown to nobody."""
 
 
 Judge = Callable[[Answer], Verdict | None]
@@ -66,7 +70,9 @@ def decode(status: int, headers: Mapping[str, str], content: bytes) -> Answer:
     try:
         body = json.loads(content, parse_float=Decimal, parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        return Answer(status, headers, None, is_json=False)
+        is_plain = headers.get("content-type", "").startswith("text/plain")
+        text = " ".join(content[:WORDS].decode(errors="replace").split()) if is_plain else ""
+        return Answer(status, headers, None, is_json=False, text=text)
     return Answer(status, headers, body, is_json=True)
 
 
@@ -95,6 +101,8 @@ def words_of(answer: Answer) -> str:
         text = _text(found)
         if text:
             return text[:WORDS]
+    if answer.text:
+        return answer.text.rstrip(".")
     page = "" if answer.is_json or answer.is_empty else " with a page instead of data"
     return f"HTTP {answer.status}{page}"
 

@@ -224,7 +224,7 @@ class Api:
 
     def _error(self, verdict: Verdict, answer: Answer, doing: str, *, write: bool) -> ProviderError:
         error = self._of_kind(verdict, answer, doing, write=write)
-        error.code, error.status = verdict.code, answer.status
+        error.code, error.status, error.facts = verdict.code, answer.status, verdict.facts
         return error
 
     def _of_kind(self, verdict: Verdict, answer: Answer, doing: str, *, write: bool) -> ProviderError:

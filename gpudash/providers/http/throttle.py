@@ -25,6 +25,8 @@ class Throttle:
         self._clock, self._rates, self._patience_s = clock, rates, patience_s
         self._lock = threading.Lock()
         self._bucket: InMemoryBucket | None = None
+        self._first_ms: int | None = None
+        """The first call, which always may leave: a program that asks once does without the limiter's import."""
 
     def wait(self, doing: str) -> None:
         """Return when the next call may leave.
@@ -32,6 +34,10 @@ class Throttle:
         Raises:
             RateLimited: that is longer off than `patience_s`. Nothing was sent.
         """
+        with self._lock:
+            if self._first_ms is None:
+                self._first_ms = self._now_ms()
+                return
         from pyrate_limiter import RateItem
 
         until = self._clock.monotonic() + self._patience_s
@@ -49,9 +55,11 @@ class Throttle:
             self._clock.sleep(wait_s)
 
     def _make(self) -> InMemoryBucket:
-        from pyrate_limiter import InMemoryBucket, Rate
+        from pyrate_limiter import InMemoryBucket, Rate, RateItem
 
-        return InMemoryBucket([Rate(calls, round(seconds * 1000)) for calls, seconds in self._rates])
+        bucket = InMemoryBucket([Rate(calls, round(seconds * 1000)) for calls, seconds in self._rates])
+        bucket.put(RateItem("call", self._first_ms or 0))
+        return bucket
 
     def _now_ms(self) -> int:
         return int(self._clock.monotonic() * 1000)

@@ -17,7 +17,6 @@ from gpudash.providers.lambda_cloud import CAPABILITIES
 from gpudash.providers.lambda_cloud.api import GONE, launch_throttle, make_api
 from gpudash.providers.lambda_cloud.catalogue import Catalogue
 from gpudash.providers.lambda_cloud.keys import Keys
-from gpudash.providers.lambda_cloud.launch import launch, read_filesystems
 from gpudash.providers.lambda_cloud.parse import leftover_of, offers_of, parse_instance
 from gpudash.providers.recent import Recent
 
@@ -90,6 +89,8 @@ class LambdaProvider:
 
     def list_leftovers(self) -> Listing[Leftover]:
         """Filesystems, which bill with and without a machine; those in use name it where it is known."""
+        from gpudash.providers.lambda_cloud.launch import read_filesystems
+
         asked_at = self._clock.now()
         items = tuple(
             leftover_of(item, self.account, self._mounted.get(item.name) if item.is_in_use else None)
@@ -99,6 +100,8 @@ class LambdaProvider:
 
     def launch(self, order: LaunchOrder) -> InstanceKey:
         """Check type, stock, filesystem and key, then ask once."""
+        from gpudash.providers.lambda_cloud.launch import launch
+
         made = launch(self.api, self._launches, self._catalogue, self._keys, self._recent, order)
         return InstanceKey(self.account, EVERYWHERE, made)
 

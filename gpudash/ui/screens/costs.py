@@ -269,16 +269,9 @@ class CostsByInstance(CostsScreen):
         return CostRow(line, dearest, record=record, burn=None if record is None else burn_of(record))
 
     def opened(self) -> None:
-        """Enter opens the page of an instance that is still there."""
-        from gpudash.ui.screens.instance import InstanceScreen
-
         row = self.table.record
-        if row is None or row.line.key is None:
-            return
-        if row.line.key in self.fleet.store.records:
-            self.app.push_screen(InstanceScreen(row.line.key))
-        else:
-            self.gpudash.say(f"{row.line.label} is gone; e lists what happened to it.", "muted")
+        if row is not None:
+            self.open_instance(row.line.key, row.line.label)
 
 
 class CostsByAccount(CostsScreen):

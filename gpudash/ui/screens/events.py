@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, ClassVar
 
+from textual.binding import Binding, BindingType
+
+from gpudash.fleet.changes import ChangeSet
 from gpudash.model.event import Event
 from gpudash.ui import format as fmt
 from gpudash.ui.columns import Column
 from gpudash.ui.scene import Line, Scene
-from gpudash.ui.screens.listing import ListScreen
+from gpudash.ui.screens.listing import Key, ListScreen
 
+MOST = 500
+"""As many are read; `gpudash events --limit` tells more."""
 _ALARMING = frozenset({"alarm", "refused", "failed", "gone"})
 
 
@@ -48,8 +54,51 @@ class EventsScreen(ListScreen[Event]):
         Column("text", "", 26, lambda e, s, w: ((e.text, "text"),), None, weight=1, grow=160),
     )
 
-    async def fetch(self) -> Iterable[tuple[int, Event]]:
-        return list(enumerate(reversed(await self.fleet.events(limit=500))))
+    own_keys: ClassVar[Sequence[Key]] = (Key("enter", "its instance", "open"), Key("y", "copy", "copy_event"))
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "copy_event", "copy", id="events.copy", show=False),
+        Binding("e", "back", "back", id="events.back", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_old = False
+
+    async def fetch(self) -> Iterable[tuple[Hashable, Event]]:
+        told = await self.fleet.events(limit=MOST)
+        seen: Counter[tuple[object, ...]] = Counter()
+        rows: list[tuple[Hashable, Event]] = []
+        for event in reversed(told):
+            what = (event.at, event.kind, event.text, event.key)
+            rows.append(((*what, seen[what]), event))
+            seen[what] += 1
+        return rows
+
+    def changed(self, changes: ChangeSet) -> None:
+        self._is_old |= changes.operations or bool(changes.added or changes.removed or changes.changed)
+
+    def beat(self) -> None:
+        """What happened meanwhile is read once a beat, not with every change."""
+        super().beat()
+        if self._is_old:
+            self._is_old = False
+            self.load()
+
+    def opened(self) -> None:
+        event = self.table.record
+        if event is not None:
+            self.open_instance(event.key, event.name)
+
+    def action_copy_event(self) -> None:
+        event = self.table.record
+        if event is None:
+            self.gpudash.say("No event is selected.", "tone-warn")
+        else:
+            self.copy(f"{fmt.utc(event.at)} {event.kind} {event.name or event.account}: {event.text}")
+
+    def right(self, scene: Scene) -> Line:
+        count = len(self.view.rows)
+        return ((f"the last {count}" if count == MOST else fmt.plural(count, "event"), "muted"),)
 
     def nothing(self) -> str:
         return "Nothing has happened yet."

@@ -166,7 +166,8 @@ class ExtendScreen(Dialog[timedelta | datetime]):
                 room = hard - self._start(record)
                 scene = self.gpudash.scene
                 when = fmt.when(hard, scene.now, scene.zone)
+                whose = f" of {record.instance.name or record.key.id}" if len(self.records) > 1 else ""
                 if room <= timedelta(0):
-                    return f"The hard deadline {when} never moves, and the lease is there already."
-                return f"The hard deadline {when} never moves; at most {fmt.countdown(room)} more."
+                    return f"The hard deadline{whose} {when} never moves, and the lease is there already."
+                return f"The hard deadline{whose} {when} never moves; at most {fmt.countdown(room)} more."
         return None

@@ -27,15 +27,18 @@ from gpudash.model.money import cost
 from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
 from gpudash.model.policy import EndAction
 from gpudash.ui import format as fmt
-from gpudash.ui.actions import READ_ONLY
+from gpudash.ui.actions import BY_ID, READ_ONLY
 from gpudash.ui.columns import Column
 from gpudash.ui.scene import Line, Scene
 from gpudash.ui.screens.dialog import Lines
 from gpudash.ui.screens.launch_options import LaunchOptionsScreen, Wishes
-from gpudash.ui.screens.listing import Key, ListScreen
+from gpudash.ui.screens.listing import Key, ListScreen, key_action
+from gpudash.ui.verbs import HOLD_S
 from gpudash.ui.view import Fields, Filter
 from gpudash.ui.widgets.filter_bar import FilterBar
+from gpudash.ui.widgets.footer import FooterFacts
 
+_CANCEL = key_action(Key("X", "end it", "cancel_launch"))
 _ACTIONS = (EndAction.STOP, EndAction.HIBERNATE, EndAction.TERMINATE)
 
 
@@ -179,6 +182,7 @@ class LaunchScreen(ListScreen[Offer]):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "order", "order", id="launch.order", show=False),
+        Binding("X", "cancel_launch", "cancel", id="launch.cancel", show=False),
         Binding("tab", "app.focus_next", "next", id="launch.next", show=False),
         Binding("shift+tab", "app.focus_previous", "previous", id="launch.previous", show=False),
         Binding("ctrl+o", "options", "options", id="launch.options", show=False),
@@ -267,7 +271,8 @@ class LaunchScreen(ListScreen[Offer]):
             self.models = await asyncio.get_running_loop().run_in_executor(None, registry.load)
         except GpudashError as exc:
             self.problem = self.problem or str(exc)
-        self.filter_text(self.query_one(FilterBar).text)
+        if self.is_open:
+            self.filter_text(self.query_one(FilterBar).text)
 
     def _fields(self) -> Fields[Offer]:
         return FIELDS._replace(tests={"fits": lambda word: fits_test(self.models)(word)})
@@ -352,7 +357,7 @@ class LaunchScreen(ListScreen[Offer]):
         if operation is not None:
             from gpudash.ui.panels import step_spans
 
-            words = (("Esc leaves it running; its row appears in the table.", "muted"),)
+            words = (("Esc leaves it running; its row appears in the table. X ends what it makes.", "muted"),)
             if not operation.stage.is_open:
                 words = ((operation.detail or f"{operation.name}: {operation.stage.value}. Esc goes back.", "text"),)
             return [((f"{operation.name}  ", "value"), *step_spans(operation, scene)), words]
@@ -381,7 +386,7 @@ class LaunchScreen(ListScreen[Offer]):
         if bar.text:
             bar.text = ""
         else:
-            self.app.pop_screen()
+            self.leave()
 
     def opened(self) -> None:
         self.action_order()
@@ -450,8 +455,38 @@ class LaunchScreen(ListScreen[Offer]):
             raise
         self.operation_id = operation.id
         self.gpudash.announcer.follow(operation)
+        if not self.is_open:
+            return
         self.query_one("#order").display = False
+        self.table.focus()
+        self.footer.show(FooterFacts(((_CANCEL, True), (BY_ID["back"], True))))
         self.query_one("#summary", Lines).update_lines()
+
+    def action_cancel_launch(self) -> None:
+        """End what the launch makes, once the cloud has told of it; before that only a listing knows."""
+        operation = self.fleet.store.operations.get(self.operation_id or "")
+        if operation is None:
+            self.gpudash.say("Nothing was launched from here yet.", "tone-warn")
+            return
+        record = self.fleet.store.records.get(operation.key) if operation.key is not None else None
+        if record is None:
+            over = "" if operation.stage.is_open else f" ({operation.stage.value})"
+            self.gpudash.say(f"The cloud has not shown {operation.name}{over}; X ends it once it does.", "tone-warn")
+            return
+        reason = self.fleet.reason_against(Verb.TERMINATE, record.key)
+        if reason is not None:
+            self.gpudash.say(reason, "tone-warn")
+            return
+        from gpudash.ui.screens.confirm import ConfirmEnd
+
+        async def end() -> None:
+            self.gpudash.announcer.follow(await self.fleet.end(record.key, EndAction.TERMINATE, HOLD_S))
+
+        def answered(confirmed: bool | None) -> None:
+            if confirmed:
+                self.gpudash.carry_out(end())
+
+        self.app.push_screen(ConfirmEnd(EndAction.TERMINATE, [record], []), answered)
 
     async def action_filter(self) -> None:
         self.query_one(FilterBar).focus_input()
@@ -461,7 +496,7 @@ class LaunchScreen(ListScreen[Offer]):
         if isinstance(self.focused, (Input, Button)) and self.operation_id is None and not self._in_filter():
             self.query_one(FilterBar).focus_input()
         else:
-            self.app.pop_screen()
+            self.leave()
 
     def _in_filter(self) -> bool:
         return self.focused is not None and any(isinstance(node, FilterBar) for node in self.focused.ancestors)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, ClassVar
+
+from textual.binding import Binding, BindingType
 
 from gpudash.model.money import Amount, cost
 from gpudash.providers.base import Leftover
 from gpudash.ui import format as fmt
 from gpudash.ui.columns import Column
 from gpudash.ui.scene import Line, Scene
-from gpudash.ui.screens.listing import ListScreen
+from gpudash.ui.screens.listing import Key, ListScreen
 
 MONTH_HOURS = Decimal(730)
 
@@ -58,10 +60,39 @@ class LeftoversScreen(ListScreen[Leftover]):
         ),
     )
 
-    async def fetch(self) -> Iterable[tuple[tuple[str, str], Leftover]]:
+    own_keys: ClassVar[Sequence[Key]] = (Key("enter", "its instance", "open"), Key("y", "copy id", "copy_id"))
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "copy_id", "copy id", id="leftovers.copy", show=False),
+        Binding("l", "back", "back", id="leftovers.back", show=False),
+    ]
+
+    async def fetch(self) -> Iterable[tuple[Hashable, Leftover]]:
         listings = await self.fleet.leftovers()
         self.problem = next((f"{lst.account}: {lst.problem}" for lst in listings if lst.problem), None)
-        return [((item.account, item.id), item) for listing in listings for item in listing.items]
+        silent = {listing.account for listing in listings if not listing.complete}
+        told: dict[Hashable, Leftover] = dict(self.kept(lambda item: item.account in silent))
+        told |= {(item.account, item.id): item for listing in listings for item in listing.items}
+        return told.items()
+
+    def opened(self) -> None:
+        item = self.table.record
+        if item is None:
+            return
+        keys = self.fleet.store.records
+        key = next((key for key in keys if (key.account, key.id) == (item.account, item.instance_id)), None)
+        if key is not None:
+            self.open_instance(key, item.name)
+        else:
+            self.gpudash.say(
+                f"{item.name or item.id} belongs to no instance of the fleet; its cloud deletes it.", "muted"
+            )
+
+    def action_copy_id(self) -> None:
+        item = self.table.record
+        if item is None:
+            self.gpudash.say("Nothing is selected.", "tone-warn")
+        else:
+            self.copy(item.id)
 
     def right(self, scene: Scene) -> Line:
         hours = timedelta(hours=float(MONTH_HOURS))

@@ -12,6 +12,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
+from gpudash.errors import GpudashError
+from gpudash.model.instance import InstanceKey
 from gpudash.ui.actions import BY_ID, Action, bindings
 from gpudash.ui.columns import Column
 from gpudash.ui.panels import cells_of
@@ -118,12 +120,22 @@ class ListScreen(Filtering, Generic[R]):
         """Ask for the rows; the screen stands meanwhile."""
 
         async def fetch() -> None:
-            rows = dict(await self.fetch())
-            self.asked = True
-            self.view.replace_all(rows)
-            self.rebuild()
+            try:
+                rows = dict(await self.fetch())
+            except GpudashError as exc:
+                # What was there stays; the heading says why it is not newer.
+                self.asked, self.problem = True, str(exc)
+            else:
+                self.asked = True
+                self.view.replace_all(rows)
+            if self.is_open:
+                self.rebuild()
 
         self.gpudash.carry_out(fetch())
+
+    def kept(self, fails: Callable[[R], bool]) -> list[tuple[Hashable, R]]:
+        """Rows of before that nobody could tell anything newer about: failure is not emptiness."""
+        return [(key, row.record) for key, row in self.view.rows.items() if fails(row.record)]
 
     def rebuild(self) -> None:
         self.view.rebuild(self.gpudash.scene.now)
@@ -191,7 +203,7 @@ class ListScreen(Filtering, Generic[R]):
         if self.is_filtered:
             self.close_filter()
         else:
-            self.app.pop_screen()
+            self.leave()
 
     # -- inside -------------------------------------------------------------------------------------------------
 
@@ -208,7 +220,25 @@ class ListScreen(Filtering, Generic[R]):
                 (),
                 ((f"   Nothing fits “{self.view.filter.text}”. ", "muted"), ("Esc", "key"), (" shows all.", "muted")),
             ]
+        if self.problem:
+            return [(), ((f"   Nobody knows: {self.problem}", "tone-warn"),)]
         return [(), ((f"   {self.nothing()}", "muted"),)]
+
+    def open_instance(self, key: InstanceKey | None, name: str) -> None:
+        """The page of that instance, or why there is none."""
+        from gpudash.ui.screens.instance import InstanceScreen
+
+        if key is not None and key in self.fleet.store.records:
+            self.app.push_screen(InstanceScreen(key))
+        else:
+            self.gpudash.say(
+                f"{name or 'That'} is not in the fleet any more." if key else "It concerns no instance.", "muted"
+            )
+
+    def copy(self, text: str) -> None:
+        """Onto the clipboard, and said."""
+        self.app.copy_to_clipboard(text)
+        self.gpudash.say(f"Copied {text}", "tone-good")
 
     def _show_footer(self) -> None:
         own = [(key_action(key), True) for key in self.own_keys]

@@ -34,7 +34,11 @@ class TunnelsScreen(ListScreen[Tunnel]):
 
     title_text = "Tunnels"
     first_sort = "name"
-    own_keys: ClassVar[Sequence[Key]] = (Key("x", "close", "close_tunnel"), Key("y", "copy url", "copy_url"))
+    own_keys: ClassVar[Sequence[Key]] = (
+        Key("x", "close", "close_tunnel"),
+        Key("y", "copy url", "copy_url"),
+        Key("enter", "its instance", "open"),
+    )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("x,t", "close_tunnel", "close", id="tunnels.close", show=False),
         Binding("y", "copy_url", "copy url", id="tunnels.copy", show=False),
@@ -82,11 +86,18 @@ class TunnelsScreen(ListScreen[Tunnel]):
         if self.fleet.session.read_only:
             self.gpudash.say(READ_ONLY, "tone-warn")
             return
-        key = next(
-            (k for k in self.fleet.store.records if (k.account, k.id) == (tunnel.account, tunnel.instance_id)), None
-        )
+        key = self._key_of(tunnel)
         if key is not None:
             self.gpudash.carry_out(self._close(key, tunnel))
+
+    def _key_of(self, tunnel: Tunnel) -> InstanceKey | None:
+        keys = self.fleet.store.records
+        return next((key for key in keys if (key.account, key.id) == (tunnel.account, tunnel.instance_id)), None)
+
+    def opened(self) -> None:
+        tunnel = self.table.record
+        if tunnel is not None:
+            self.open_instance(self._key_of(tunnel), tunnel.name)
 
     async def _close(self, key: InstanceKey, tunnel: Tunnel) -> None:
         await self.fleet.close_tunnel(key, tunnel.remote)
@@ -98,5 +109,4 @@ class TunnelsScreen(ListScreen[Tunnel]):
         if tunnel is None:
             self.gpudash.say("No tunnel is selected.", "tone-warn")
             return
-        self.app.copy_to_clipboard(f"http://127.0.0.1:{tunnel.local}")
-        self.gpudash.say(f"Copied http://127.0.0.1:{tunnel.local}", "tone-good")
+        self.copy(f"http://127.0.0.1:{tunnel.local}")

@@ -58,6 +58,7 @@ class FilterBar(Horizontal):
         super().__init__(id=id)
         self.input = Input(text, placeholder=placeholder, select_on_focus=False)
         self.input.cursor_blink = False
+        self._late_at = len(text)
         self._side = _Side((), classes="count")
 
     def compose(self) -> ComposeResult:
@@ -74,7 +75,15 @@ class FilterBar(Horizontal):
         self.input.value = value
 
     def focus_input(self) -> None:
+        self._late_at = self.input.cursor_position
         self.input.focus()
+
+    def put_late(self, letter: str) -> None:
+        """A letter typed while this was opening, that comes only now: it goes before those typed after it."""
+        cursor = self.input.cursor_position
+        self.input.insert(letter, self._late_at)
+        self._late_at += len(letter)
+        self.input.cursor_position = cursor + len(letter)
 
     def show_count(self, shown: int, total: int, problem: str | None, note: str = "") -> None:
         """How many rows are left, or what of the filter was not understood."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from gpudash.fleet.health import Health
+from gpudash.fleet.health import AccountNote, Health
 from gpudash.fleet.totals import Totals
 from gpudash.model.instance import InstanceState
 from gpudash.ui import format as fmt
@@ -48,6 +48,8 @@ class StripFacts(NamedTuple):
     """Burn of the last minutes, for the sparkline."""
     badge: str = ""
     """``sandbox ×60``, ``read-only`` …"""
+    notes: Mapping[tuple[str, str], AccountNote] = {}
+    """By account and source, as the store has them."""
     gpus: int = 0
     as_of: datetime | None = None
     """Set while only stored values are on screen."""
@@ -86,7 +88,7 @@ def strip_lines(facts: StripFacts, scene: Scene, width: int) -> list[Line]:
     side = max(len(clock), fmt.cell_len(badge[0])) + 1
     gap = 3 if width >= 120 else 2
     room = width - 1 - sum(card.width + gap for card in cards) - side - 2
-    upper, lower = _counts(facts, room), _health(facts.health, scene, room)
+    upper, lower = _counts(facts, room), _health(facts.health, facts.notes, scene, room)
     top: list[Span] = [(" ", "text")]
     bottom: list[Span] = [(" ", "text")]
     for card in cards:
@@ -141,16 +143,18 @@ def _counts(facts: StripFacts, room: int) -> Line:
     return _joined(parts, room)
 
 
-def _health(health: Iterable[Health], scene: Scene, room: int) -> Line:
+def _health(health: Iterable[Health], notes: Mapping[tuple[str, str], AccountNote], scene: Scene, room: int) -> Line:
     worst: dict[str, Health] = {}
     for lane in health:
         known = worst.get(lane.account)
         if known is None or _bad(lane) > _bad(known):
             worst[lane.account] = lane
-    ordered = sorted(worst.values(), key=lambda lane: (-_RANK[lane.state], lane.account))
+    said = _by_account(notes)
+    ordered = sorted(worst.values(), key=lambda lane: (*_weight(lane, said.get(lane.account, ())), lane.account))
     heads: list[list[Span]] = []
     wanted = sum(fmt.cell_len(lane.error or "") + 20 for lane in ordered if lane.error)
-    fine = [lane for lane in ordered if lane.state == "ok" and not lane.error]
+    wanted += sum(fmt.cell_len(note.text) + 3 for lane in ordered for note in said.get(lane.account, ()))
+    fine = [lane for lane in ordered if lane.state == "ok" and not lane.error and lane.account not in said]
     if wanted and len(fine) > 1 and room - 14 * len(ordered) < wanted:
         # What is wrong needs the room; those that are well share one sign.
         ordered = [lane for lane in ordered if lane not in fine]
@@ -160,7 +164,10 @@ def _health(health: Iterable[Health], scene: Scene, room: int) -> Line:
         glyph, token = _HEALTH[lane.state]
         age = "asking" if lane.as_of is None else fmt.length(scene.real(scene.now - lane.as_of))
         shown_age = "" if fine and room < 40 else f" {age}".ljust(4)
-        heads.append([(f"{lane.account} ", "text"), (glyph, token), (shown_age, "muted")])
+        head: list[Span] = [(f"{lane.account} ", "text"), (glyph, token), (shown_age, "muted")]
+        for note in said.get(lane.account, ()):
+            head.append((f" {note.text}", "money-risk" if note.is_urgent else "tone-warn"))
+        heads.append(head)
     rest: list[tuple[Span, ...]] = [((f"{len(fine)} more ", "text"), ("●", "provider-ok"))] if fine else []
     spare = room - sum(_cells(tuple(head)) + 3 for head in (*heads, *rest)) + 3
     for head, lane in zip(heads, ordered, strict=True):
@@ -169,6 +176,18 @@ def _health(health: Iterable[Health], scene: Scene, room: int) -> Line:
             head.append((f" {text}", _HEALTH[lane.state][1]))
             spare -= fmt.cell_len(text) + 1
     return _joined([*(tuple(head) for head in heads), *rest], room)
+
+
+def _by_account(notes: Mapping[tuple[str, str], AccountNote]) -> dict[str, list[AccountNote]]:
+    found: dict[str, list[AccountNote]] = {}
+    for (account, _), note in sorted(notes.items()):
+        found.setdefault(account, []).append(note)
+    return found
+
+
+def _weight(lane: Health, notes: Sequence[AccountNote]) -> tuple[bool, int, bool]:
+    """What goes first where there is no room for all: money that runs away, then silence, then a warning."""
+    return not any(note.is_urgent for note in notes), -_RANK[lane.state], not notes
 
 
 def _problem(lane: Health, scene: Scene, room: int) -> str:

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 import pytest_asyncio
@@ -377,3 +378,26 @@ def slow(daemon: Daemon) -> Iterator[tuple[Cloud, Session]]:
     with Session.open(config, accounts=[CLOUD], clock=CLOCK, actor="dashboard", providers={CLOUD: cloud}) as session:
         session.desk.hosts = lambda: HostsInMemory(daemon)  # type: ignore[assignment, return-value]
         yield cloud, session
+
+
+@pytest.fixture
+def poor(cloud: Cloud) -> Iterator[Session]:
+    """A session whose budget of a month is used up by anything."""
+    budget = Account(CLOUD, "lambda", monthly_budget_usd=Decimal("0.000001"))
+    config = Config(accounts={CLOUD: budget, "sandbox": Account("sandbox", "sandbox")})
+    with Session.open(config, accounts=[CLOUD], clock=CLOCK, actor="dashboard", providers={CLOUD: cloud}) as session:
+        hosts = HostsInMemory(None)
+        session.desk.hosts = lambda: hosts  # type: ignore[assignment, return-value]
+        yield session
+
+
+async def test_a_budget_that_is_used_up_stands_beside_its_account(
+    cloud: Cloud, poor: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_module, "SPENT_S", 0.05)
+    cloud.add("worker")
+    async with Fleet(poor) as fleet:
+        await until(lambda: fleet.store.notes)
+        note = fleet.store.notes[CLOUD, "budget"]
+    assert note.is_urgent
+    assert note.text.startswith("OVER BUDGET $")

@@ -10,7 +10,18 @@ import pytest
 
 from gpudash.clock import ManualClock
 from gpudash.config import Account, Config
-from gpudash.fleet.spending import Month, Spending, at_month_end, month_end, month_start, over_budget, report
+from gpudash.fleet.health import AccountNote
+from gpudash.fleet.spending import (
+    Month,
+    Spending,
+    at_month_end,
+    budget_notes,
+    month_end,
+    month_start,
+    over_budget,
+    report,
+)
+from gpudash.fleet.store import FleetStore
 from gpudash.ledger import CostBy, Ledger
 from gpudash.model.instance import Instance, InstanceKey, InstanceState
 from gpudash.model.listing import Listing
@@ -90,3 +101,23 @@ def test_the_months_end_is_an_estimate_at_todays_burn() -> None:
     assert at_month_end(month, Amount(Decimal(3)), now) == Amount(Decimal(106), estimated=True)
     assert at_month_end(month, Amount(), now) == Amount(Decimal(100))
     assert at_month_end(month, Amount(unknown=True), now).unknown
+
+
+def test_a_budget_is_spoken_of_when_it_is_nearly_used_up() -> None:
+    def months(*spent: int) -> list[Month]:
+        return [Month(f"a{usd}", Amount(Decimal(usd)), Decimal(100)) for usd in spent]
+
+    assert budget_notes([*months(79, 80, 100, 130), Month("free", Amount(Decimal(900)))]) == {
+        "a80": AccountNote("budget 80%"),
+        "a100": AccountNote("budget 100%"),
+        "a130": AccountNote("OVER BUDGET $130 of $100", is_urgent=True),
+    }
+
+
+def test_a_note_stays_until_its_source_takes_it_back() -> None:
+    store = FleetStore()
+    assert store.apply_notes("budget", {"lab": AccountNote("budget 80%")}).health
+    assert store.apply_notes("balance", {"lab": AccountNote("3 h left", is_urgent=True)}).health
+    assert not store.apply_notes("budget", {"lab": AccountNote("budget 80%")})
+    assert store.apply_notes("budget", {}).health
+    assert store.notes == {("lab", "balance"): AccountNote("3 h left", is_urgent=True)}

@@ -166,3 +166,18 @@ def test_an_option_that_means_one_region_stays_there(
         ]
         order = session.actions.plan_launch(chosen, others=others, options=options)
         assert [other.region for other in order.alternatives] == regions
+
+
+def test_no_worse_host_stands_in(session: Session) -> None:
+    """Where hosts differ: as new a CUDA, as well looked at, as reliable to the percent."""
+    told = {"cuda": Decimal("12.4"), "reliability": Decimal("0.991"), "verified": True}
+    first = elsewhere(session, "here", id="1", **told)
+    good = elsewhere(session, "here", id="2", **{**told, "reliability": Decimal("0.990")})
+    worse = [
+        elsewhere(session, "here", id="3", **{**told, "reliability": Decimal("0.98")}),
+        elsewhere(session, "here", id="4", **{**told, "cuda": Decimal("12.2")}),
+        elsewhere(session, "here", id="5", **{**told, "verified": False}),
+        elsewhere(session, "here", id="6"),
+    ]
+    order = session.actions.plan_launch(first, others=[*worse, good])
+    assert [other.id for other in order.alternatives] == ["2"]

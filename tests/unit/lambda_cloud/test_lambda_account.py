@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from support.clouds import find, launched, listing
 from support.http_cloud import Fault, changed
-from support.lambda_cloud import KEY_VARIABLE, LambdaCloud, error, lambda_cloud, no_capacity
+from support.lambda_cloud import KEY_VARIABLE, LambdaCloud, lambda_cloud
+from support.lambda_server import error, no_capacity
 
 from gpudash.errors import (
     Ambiguous,
