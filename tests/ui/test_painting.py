@@ -208,6 +208,7 @@ async def test_a_tick_of_ten_thousand_rows_looks_at_a_slice_of_them(monkeypatch:
 
 async def test_what_stands_behind_a_dialog_is_dimmed_once_and_as_the_library_would() -> None:
     async with stage(sample_fleet()) as on:
+        await on.go_to("comfy")
         await on.press("+")
         await on.paint()
         dialog = on.app.screen
@@ -222,9 +223,11 @@ async def test_what_stands_behind_a_dialog_is_dimmed_once_and_as_the_library_wou
 
 async def test_a_key_in_a_dialog_makes_no_line_below_it_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     async with stage(sample_fleet()) as on:
+        await on.go_to("comfy")
         await on.press("x")
         await on.press("tab")
         await on.paint()
+        assert isinstance(on.app.screen, Dimmed)
         tinted: list[Color] = []
         process = BackgroundScreen.process_segments
 
