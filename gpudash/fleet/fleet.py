@@ -133,6 +133,10 @@ class Fleet:
         reasons = [self.session.actions.reason_against(verb, None, account) for account in self.session.accounts]
         return None if None in reasons else (reasons[0] if reasons else "No account is in use.")
 
+    def reason_against_endpoint(self, verb: Verb, endpoint: Endpoint) -> str | None:
+        """Why that verb cannot be done to an endpoint now, or None. Instant."""
+        return self.session.actions.reason_against(verb, None, endpoint.key.account)
+
     def ssh_argv(self, key: InstanceKey) -> list[str]:
         """The command line of a shell on the instance.
 

@@ -408,7 +408,9 @@ class FleetScreen(Filtering, Verbs):
         self.app.push_screen(LeftoversScreen())
 
     def action_pools(self) -> None:
-        """Answers why by its reason in the key table."""
+        from gpudash.ui.screens.endpoints import EndpointsScreen
+
+        self.app.push_screen(EndpointsScreen())
 
 
 def _burn(record: Record) -> Amount:
