@@ -79,6 +79,8 @@ class Options(NamedTuple):
     """Start with the welcome screen: there is no cloud account."""
     prepare: Callable[[FleetPort], Coroutine[Any, Any, None]] | None = None
     """Runs beside the first frame, such as starting a few demo hosts."""
+    start_hosts: Callable[[FleetPort], Coroutine[Any, Any, None]] | None = None
+    """Fills an empty sandbox, when the welcome screen is answered so."""
     problems: tuple[str, ...] = ()
     """What was wrong with settings, themes or keys; said once."""
     ledger_notice: str | None = None
@@ -146,7 +148,7 @@ class GpudashApp(App[int], inherit_bindings=False):
         if self.options.welcome:
             from gpudash.ui.screens.welcome import WelcomeScreen
 
-            self.push_screen(WelcomeScreen())
+            self.push_screen(WelcomeScreen(self.options.start_hosts))
 
     async def _run_fleet(self) -> None:
         async with contextlib.AsyncExitStack() as stack:
@@ -270,12 +272,15 @@ class GpudashApp(App[int], inherit_bindings=False):
         if problem is not None:
             self.say(problem, "tone-bad")
             return
+        self.carry_out(self._keep_theme(name))
+
+    async def _keep_theme(self, name: str) -> None:
         from gpudash import paths
         from gpudash.config import save_setting
 
         path = self.fleet.session.config.path or paths.config_file()
         try:
-            save_setting(path, "defaults.theme", name)
+            await asyncio.to_thread(save_setting, path, "defaults.theme", name)
         except (GpudashError, OSError) as exc:
             self.say(f"Theme {name}, but it could not be kept: {exc}", "tone-warn")
         else:

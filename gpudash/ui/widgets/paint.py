@@ -43,6 +43,7 @@ class Painter:
             cells = len(text) if text.isascii() else cell_len(text)
             if cells > left:
                 text, cells = fmt.fit(text, left), left
+                text = to_ascii(text) if self.ascii_only else text
             left -= cells
             style = style_of(token, ground)
             if style is run_style:
