@@ -184,7 +184,8 @@ def _lost(record: Record, action: EndAction) -> Line:
         return ((lost, "tone-bad"),) if lost else (("nothing that is known of", "text"),)
     if action is EndAction.HIBERNATE:
         return (("nothing: memory goes to disk", "text"),)
-    return (("what is in memory", "text"),)
+    wiped = record.instance.lost_on_stop
+    return ((f"what is in memory, and the {wiped}", "tone-bad"),) if wiped else (("what is in memory", "text"),)
 
 
 def _stays(record: Record, action: EndAction) -> Line:
@@ -192,11 +193,13 @@ def _stays(record: Record, action: EndAction) -> Line:
     if action is EndAction.TERMINATE:
         stays = instance.stays_after_terminate
         return ((stays, "tone-warn"),) if stays else (("nothing goes on billing", "text"),)
-    disk = f"{instance.disk_gb} GB disk" if instance.disk_gb else "the disk"
-    if instance.storage_price is None:
+    disk = instance.stays_after_stop or (f"{instance.disk_gb} GB disk" if instance.disk_gb else "the disk")
+    price = instance.stopped_price or instance.storage_price
+    if price is None:
         return ((f"{disk}, at a price nobody told", "unknown"),)
-    day = instance.storage_price.usd_per_hour * 24
-    return ((f"{disk}, {'~' if instance.storage_price.estimated else ''}${day:.2f}/day", "tone-warn"),)
+    if not price.usd_per_hour:
+        return ((f"{disk}, at no cost", "text"),)
+    return ((f"{disk}, {'~' if price.estimated else ''}${price.usd_per_hour * 24:.2f}/day", "tone-warn"),)
 
 
 def _names(records: Sequence[Record]) -> list[Line]:
