@@ -282,7 +282,7 @@ def step_spans(operation: Operation, scene: Scene, *, brief: bool = False) -> Li
             (f" {detail}" if detail else "", "muted"),
             ("  " if brief else "   ", "text"),
         ]
-    return tuple(spans)
+    return tuple(spans[:-1])
 
 
 def facts(record: Record, extras: Extras, scene: Scene, width: int, limit: int) -> list[Line]:
