@@ -173,6 +173,7 @@ def offer(item: Offer) -> Json:
         "usd_per_gpu_hour": number(item.usd_per_gpu),
         "usd_per_vram_gb_hour": number(item.usd_per_gb),
         "offer_id": item.id,
+        "options": dict(item.options),
         "storage_usd_per_hour": price(item.storage_price),
         "disk_gb": item.disk_gb,
         "cuda": number(item.cuda),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Protocol, runtime_checkable
 
 from gpudash.model.capability import Capabilities
@@ -162,6 +163,15 @@ class Restarts(Protocol):
 
     def restart(self, key: InstanceKey) -> None:
         """Ask for it and return. Asked twice it is two restarts, so never repeated inside."""
+        ...
+
+
+@runtime_checkable
+class TakesBids(Protocol):
+    """A cloud where the price offered for a spot instance can be changed (`capabilities.takes_bids`)."""
+
+    def set_bid(self, key: InstanceKey, usd_per_hour: Decimal) -> None:
+        """Offer that much for the whole machine from now on. The same again changes nothing."""
         ...
 
 

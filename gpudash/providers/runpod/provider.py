@@ -16,7 +16,7 @@ from gpudash.providers import sshkeys
 from gpudash.providers.base import Endpoints, Leftover
 from gpudash.providers.http import Timeouts, segment
 from gpudash.providers.runpod import CAPABILITIES, account_keys, ending, request, storage
-from gpudash.providers.runpod.catalogue import COMMUNITY, SECURE, Catalogue, offers_of, type_name
+from gpudash.providers.runpod.catalogue import ANYWHERE, COMMUNITY, SECURE, Catalogue, offers_of, type_name
 from gpudash.providers.runpod.pods import Around, parse_pod, state_of
 from gpudash.providers.runpod.seen import Seen
 from gpudash.providers.runpod.serverless import Serverless
@@ -87,7 +87,8 @@ class RunpodProvider:
                 problem = exc.text
                 break
             for gpu in types:
-                found += offers_of(gpu, cloud, count, wanted, self.account, self._clock.now())
+                for place in wanted.places or (ANYWHERE,):
+                    found += offers_of(gpu, cloud, count, wanted.gpus, place, self.account, self._clock.now())
         chosen = tuple(offer for offer in found if wanted.accepts(offer))
         return Listing(self.account, "", chosen, problem is None, asked_at, self._clock.now(), problem)
 

@@ -53,7 +53,7 @@ class HelpScreen(Living):
     ]
 
     def compose(self) -> ComposeResult:
-        yield Heading((("Keys", "title"),), lambda scene: (("Esc goes back", "muted"),))
+        yield Heading((("Keys", "title"),), self._right)
         yield Page(self._lines)
         yield Footer()
 
@@ -62,6 +62,15 @@ class HelpScreen(Living):
         self.query_one(Footer).show(
             FooterFacts(((BY_ID["back"], True), (BY_ID["palette"], True), (BY_ID["quit"], True)))
         )
+
+    def _right(self, scene: Scene) -> Line:
+        page = self.query_one(Page)
+        below = page.below
+        more: Line = ((f"{below} more lines  ", "accent"), ("↓", "key"), (" PgDn   ", "key")) if below else ()
+        return (*more, ("Esc goes back", "muted"))
+
+    def on_page_scrolled(self) -> None:
+        self.query_one(Heading).update_lines()
 
     def _lines(self, scene: Scene, width: int) -> Sequence[Line]:
         return help_lines(width, self.gpudash.fleet.session.config.keys)

@@ -97,6 +97,9 @@ class Footer(PaintedBlock):
 
     async def on_click(self, event: events.Click) -> None:
         event.stop()
+        if self._answer.text:  # it hides the keys
+            self._clear(self._answer.number)
+            return
         for start, end, action in self._places:
             if start <= event.x < end:
                 await self.app.run_action(action.method, self.screen)
