@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Future
@@ -63,6 +64,8 @@ TICK_S = 1.0
 SYNC_S = 2.0
 """How often the ledger is looked at for what other processes did."""
 SPENT_S = 10.0
+BALANCE_S = 300.0
+"""How often an account that is paid in advance is asked what is left."""
 PRUNE_FIRST_S, PRUNE_S = 300.0, 6 * 3600.0
 """When the ledger lets go of what is old: well after the start, and a few times a day."""
 ERROR_FIRST_S, ERROR_MOST_S = 2.0, 120.0
@@ -103,6 +106,10 @@ class Fleet:
         self._all = [self._tasks.create_task(self._watch_account(account)) for account in self.session.accounts]
         for every_s, work in ((STEP_S, self._step), (TICK_S, self._tick), (SYNC_S, self._sync), (SPENT_S, self._spent)):
             self._all.append(self._tasks.create_task(_again_and_again(every_s, work)))
+        for account in self.session.prepaid_accounts:
+            self._all.append(
+                self._tasks.create_task(_again_and_again(BALANCE_S, functools.partial(self._ask_balance, account)))
+            )
         for account in self.session.serverless_accounts:
             self._all.append(self._tasks.create_task(self._watch_endpoints(account)))
         self._all.append(self._tasks.create_task(_again_and_again(PRUNE_S, self._prune, first_s=PRUNE_FIRST_S)))
@@ -327,6 +334,12 @@ class Fleet:
         now = self.clock.now()
         self._publish(self.store.apply_failure(account, region, told, now, now + self.session.pace.span(wait_s)))
         return wait_s
+
+    async def _ask_balance(self, account: str) -> None:
+        """A balance that does not come is no trouble of its own: the old one stays, and listings tell of the cloud."""
+        with contextlib.suppress(GpudashError):
+            balance = await self._lanes["balance", account].call(self.session.balance_of, account)
+            self._publish(self.store.apply_balance(balance))
 
     async def _watch_endpoints(self, account: str) -> None:
         wake = self._wake.setdefault((account, SERVERLESS), asyncio.Event())

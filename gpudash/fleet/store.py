@@ -23,6 +23,7 @@ from gpudash.fleet.history import History
 from gpudash.fleet.policytags import merged
 from gpudash.fleet.record import ENDING_VERBS, Record
 from gpudash.fleet.totals import Totals, sum_up
+from gpudash.model.balance import Balance
 from gpudash.model.endpoint import Endpoint
 from gpudash.model.guard import FRESH_FOR
 from gpudash.model.host import HostStatus
@@ -68,6 +69,8 @@ class FleetStore:
         """By account and source (``budget``, ``balance``)."""
         self.operations: dict[str, Operation] = {}
         self.endpoints = EndpointBook()
+        self.balances: dict[str, Balance] = {}
+        """By account, where a cloud is paid in advance."""
         self.policies: dict[InstanceKey, Policy] = {}
         """What the ledger holds as decided."""
         self.adopted: frozenset[InstanceKey] = frozenset()
@@ -257,6 +260,12 @@ class FleetStore:
             record = self.records[key]
             changed |= self._put(self._with_policy(replace(record, instance=self._owned(record.instance)))).changed
         return ChangeSet(changed=frozenset(changed))
+
+    def apply_balance(self, balance: Balance) -> ChangeSet:
+        """What is left in an account; it stands beside the account's name."""
+        self.balances[balance.account] = balance
+        notes = {name: AccountNote(str(one), one.is_short) for name, one in self.balances.items()}
+        return self.apply_notes("balance", notes)
 
     def apply_endpoints(self, listing: Listing[Endpoint]) -> ChangeSet:
         """Serverless endpoints of one account, as they came."""
