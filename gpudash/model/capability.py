@@ -85,6 +85,8 @@ class Capabilities:
     """The host key's fingerprint comes from the cloud, so that first contact can be checked."""
     why_not: dict[Verb, str]
     """For each verb that is missing: why, and what to do instead."""
+    has_balance: bool = False
+    """It is paid in advance: the adapter is `HasBalance`."""
     has_endpoints: bool = False
     """There are serverless endpoints: the adapter is `HasEndpoints`."""
     lists_everywhere: bool = False

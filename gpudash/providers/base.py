@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol, runtime_checkable
 
+from gpudash.model.balance import Balance
 from gpudash.model.capability import Capabilities
 from gpudash.model.endpoint import Bounds, Endpoint, Job
 from gpudash.model.instance import Instance, InstanceKey
@@ -64,6 +65,15 @@ class Endpoints(Protocol):
 
     def cancel(self, key: InstanceKey, job_id: str) -> Job:
         """Take a job back; one that is over stays as it is."""
+        ...
+
+
+@runtime_checkable
+class HasBalance(Protocol):
+    """An adapter of a cloud that is paid in advance."""
+
+    def balance(self) -> Balance:
+        """What is left in the account, and what it lasts for."""
         ...
 
 
