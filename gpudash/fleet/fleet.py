@@ -17,6 +17,7 @@ import functools
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,8 @@ ERROR_FIRST_S, ERROR_MOST_S = 2.0, 120.0
 OFFERS_S = 30.0
 PEEK_S = 5.0
 """How long a page about one instance waits for a connection to its host."""
+SLICE = 50
+"""Rows that are merged at a time; some thousand at once would hold up a key."""
 QUIT_S = 1.5
 """How long quitting waits for requests that are on their way."""
 
@@ -91,6 +94,7 @@ class Fleet:
         self._asked_at: dict[InstanceKey, float] = {}
         self._wanted: set[InstanceKey] = set()
         self._restored: set[InstanceKey] = set()
+        self._leaving = False
         self._restorer = Restorer(session.clock)
 
     async def __aenter__(self) -> Fleet:
@@ -114,6 +118,7 @@ class Fleet:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._leaving = True
         for task in self._all:
             task.cancel()
         await self._tasks.__aexit__(None, None, None)
@@ -285,17 +290,17 @@ class Fleet:
             regions = await self._lanes["read", account, REGIONS].call(self.session.regions_of, account)
             self.session.note_regions(account, regions)
             self._publish(ChangeSet(health=True))
+            for region in regions:  # at once: only a failure is a reason to wait
+                self._all.append(self._tasks.create_task(self._watch_region(account, region)))
 
         while not regions:
             await self._patiently(account, REGIONS, ask)
-        for region in regions:
-            self._all.append(self._tasks.create_task(self._watch_region(account, region)))
 
     async def _watch_region(self, account: str, region: str) -> None:
         lane = self._lanes["read", account, region]
 
         def show(page: Listing[Instance]) -> None:
-            self._from_thread(lambda: self._publish(self.store.apply_page(page)))
+            self._from_thread(self._page_came, page)
 
         async def ask() -> None:
             await self._absorb(await lane.call(self.session.list_instances, account, region, show))
@@ -353,6 +358,7 @@ class Fleet:
 
     async def _absorb(self, listing: Listing[Any]) -> None:
         weight = self.store.weigh(listing)
+        await self._show_rows(listing)  # so that the merge itself finds them confirmed
         change = self.store.apply_listing(listing)
         self._publish(change)
         news = await self._ledger.call(
@@ -360,7 +366,22 @@ class Fleet:
         )
         for key in change.removed:
             self._lanes["local", "links"].submit(self.session.let_go, [key])
-        self._publish(self.session.show(news))
+        accruals = list((news.accruals or {}).items())
+        for start in range(0, len(accruals), SLICE):
+            self._publish(self.store.apply_accruals(dict(accruals[start : start + SLICE])))
+            await asyncio.sleep(0)
+        self._publish(self.session.show(replace(news, accruals=None)))
+
+    def _page_came(self, page: Listing[Instance]) -> None:
+        if not self._leaving:
+            self._tasks.create_task(self._show_rows(page))
+
+    async def _show_rows(self, listing: Listing[Any]) -> None:
+        """Show what a long list, or a page of one, has: in slices, between which keys are answered."""
+        for start in range(0, len(listing.items), SLICE):
+            part = replace(listing, items=listing.items[start : start + SLICE], complete=False)
+            self._publish(self.store.apply_page(part))
+            await asyncio.sleep(0)
 
     async def _ask_accounts(self, names: list[str], ask: Callable[[str], Listing[Any]]) -> list[Listing[Any]]:
         asked_at = self.clock.now()

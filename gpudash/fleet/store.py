@@ -148,6 +148,8 @@ class FleetStore:
 
     def apply_page(self, page: Listing[Instance]) -> ChangeSet:
         """Show a part of a listing that is still coming. It says nothing of what it lacks, nor of the lane's health."""
+        if page.asked_at < self._asked.get((page.account, page.region), page.asked_at):
+            return ChangeSet()
         alive = [item for item in page.items if not item.state.is_terminal]
         known = {item.key for item in alive} & self.records.keys()
         seen = {item.key for item in alive if self._see(item, page.fetched_at)}
@@ -359,8 +361,9 @@ class FleetStore:
             new = Record(item, at, accrual=spent, fresh_for=fresh)
             self.records[item.key] = self._with_operation(self._with_policy(new))
             return True
-        if old.instance == item and old.missing_since is None:
-            self.records[item.key] = replace(old, listed_at=at)
+        if (old.instance is item or old.instance == item) and old.missing_since is None:
+            if old.listed_at != at:
+                self.records[item.key] = replace(old, listed_at=at)
             return False
         self.records[item.key] = self._with_policy(replace(old, instance=item, listed_at=at, missing_since=None))
         return True

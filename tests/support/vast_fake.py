@@ -105,6 +105,10 @@ class Contract:
     """A state that a test has set."""
     ended_at: datetime | None = None
     rebooted_at: datetime | None = None
+    ssh_port: int | None = None
+    """Where a test has a container for it on this machine."""
+    own_key: str | None = None
+    """The key in that container, good for this instance alone."""
 
 
 def with_url(request: Request) -> Request:
@@ -129,6 +133,8 @@ class FakeVast(HttpCloud):
         self.ignores_ends = False
         self.strict = False
         """Calls that come too soon are refused."""
+        self.on_made: Callable[[Contract], None] = lambda contract: None
+        """Called with each new instance."""
         self.exchanges: list[tuple[Request, Reply]] = []
         self._called: dict[tuple[str, str], float] = {}
         self._number = 30_000_000
@@ -157,6 +163,9 @@ class FakeVast(HttpCloud):
         told = request.headers.get("authorization", "")
         if told == f"Bearer {KEY}":
             return self._too_soon(request)
+        own = next((c for c in self.contracts.values() if c.own_key and told == f"Bearer {c.own_key}"), None)
+        if own is not None and request.path.rstrip("/") == f"/api/v0/instances/{own.id}":
+            return None
         if not told:
             return Reply(403, {"success": False, "error": "login_required", "msg": "This action requires login."})
         return bad_key()
@@ -318,6 +327,7 @@ class FakeVast(HttpCloud):
             self._number, machine, body, self.clock.now(), body.get("label"), body.get("price"), since=self.clock.now()
         )
         self.contracts[contract.id] = contract
+        self.on_made(contract)
         return contract
 
     def _age_s(self, since: datetime | None) -> float:
@@ -358,14 +368,14 @@ class FakeVast(HttpCloud):
             "image_runtype": body.get("runtype") or "ssh", "extra_env": [[k, v] for k, v in env.items()],
             "onstart": body.get("onstart") or "", "jupyter_token": "jupyter-token-of-this-instance",
             "status_msg": f"success, running {body.get('image')}" if on else None,
-            "public_ipaddr": f"198.51.100.{offset % 200 + 1}\n", "local_ipaddrs": "10.0.0.5 172.17.0.2",
+            "public_ipaddr": "127.0.0.1\n" if contract.ssh_port else f"198.51.100.{offset % 200 + 1}\n", "local_ipaddrs": "10.0.0.5 172.17.0.2",
             "ssh_host": "ssh4.vast.ai", "ssh_idx": "4", "ssh_port": 10_000 + offset, "machine_dir_ssh_port": 21000,
             "start_date": contract.made_at.timestamp(), "uptime_mins": None, "cpu_arch": "amd64", "cpu_util": 0.0,
             "mem_limit": 120.0, "mem_usage": 0.4, "vmem_usage": 0.1, "gpu_arch": "nvidia",
             "gpu_totalram": machine.gpu_ram * machine.num_gpus, "gpu_util": 0.0, "gpu_temp": 38.0, "gpu_lanes": 16,
             "gpu_mem_bw": 900.0, "bw_nvlink": 0.0, "disk_name": "NVMe", "disk_space": disk, "disk_util": 0.05,
             "disk_usage": 1.5, "direct_port_start": -1, "direct_port_end": -1,
-            "ports": self._ports(contract, 20_000 + offset) if on else None, "min_bid": machine.min_bid,
+            "ports": self._ports(contract, contract.ssh_port or 20_000 + offset) if on else None, "min_bid": machine.min_bid,
             "is_bid": contract.bid is not None, "dph_base": base, "dph_total": base + storage,
             "search": _costs(base, storage), "instance": _costs(base if on else 0.0, storage),
             "storage_total_cost": storage, "vram_costperhour": 1e-05, "credit_balance": None, "credit_discount": None,

@@ -61,7 +61,7 @@ class Recorded(Stage):
     def wanted(self) -> pyte.Screen:
         """A terminal that got the whole frame in Textual's own words."""
         screen = pyte.Screen(*SIZE)
-        whole = self.app.screen._compositor.render_full_update()
+        whole = self.app.screen._compositor.render_update(full=True, screen_stack=self.app._background_screens)
         pyte.Stream(screen).feed(whole.render_segments(self.app.console).replace("\n", "\r\n"))
         return screen
 

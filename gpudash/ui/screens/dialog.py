@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
 
 from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
-from textual.screen import ModalScreen
 
 from gpudash.ui import format as fmt
 from gpudash.ui.glyphs import to_ascii
 from gpudash.ui.scene import Line, Scene
+from gpudash.ui.screens.dimmed import Dimmed
 from gpudash.ui.widgets.paint import Painted, PaintedBlock
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Lines(PaintedBlock):
         return list(self._make(scene, width))[:height]
 
 
-class Dialog(ModalScreen[Answer], Generic[Answer]):
+class Dialog(Dimmed[Answer], Generic[Answer]):
     """Answers by `dismiss`; Esc answers None."""
 
     AUTO_FOCUS = ""
