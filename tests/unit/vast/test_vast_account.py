@@ -317,6 +317,15 @@ def test_a_stop_of_ours_is_marked_and_an_outbid_is_not(cloud: VastCloud) -> None
     assert "asked=stop" not in str(cloud.fake.contracts[int(bid.key.id)].label)
 
 
+def test_a_stop_is_sent_though_the_mark_fails(cloud: VastCloud) -> None:
+    """The mark is a convenience, the stop is money."""
+    bid = launched(cloud, spot=True)
+    refuse = Fault("first", refused("invalid_args", "no label today"), method="PUT", path=ONE, times=1)
+    with cloud.fake.fault(refuse):
+        cloud.provider.stop(bid.key)
+    assert reach(cloud, bid.key, InstanceState.STOPPED)
+
+
 def test_a_higher_bid(cloud: VastCloud) -> None:
     """For interruptible instances only; the price follows."""
     bid, fixed = launched(cloud, spot=True), launched(cloud)
@@ -389,6 +398,23 @@ def test_the_host_ends_itself_with_its_own_key(cloud: VastCloud) -> None:
         assert (step["verb"], step["body"], step["only_if_env"]) == (verb, body, {"CONTAINER_ID": key.id})
         assert (step["token_env"], step["ok_json"]) == ("CONTAINER_API_KEY", {"success": True})
         assert step["url"].endswith(f"/api/v0/instances/{key.id}/")
+
+
+def test_what_is_on_its_way_up_is_no_leftover(cloud: VastCloud) -> None:
+    """Its disk bills while it loads, and that is no surprise; one that waits for a GPU is."""
+    key = cloud.provider.launch(cloud.order())
+    assert cloud.provider.list_leftovers().items == ()
+    contract = cloud.fake.contracts[int(key.id)]
+    waiting = Fault("waits", changed(lambda body: _scheduling(body)), path="/api/v1/instances")
+    with cloud.fake.fault(waiting):
+        (disk,) = cloud.again().list_leftovers().items
+    assert (disk.instance_id, disk.size_gb) == (str(contract.id), 32)
+
+
+def _scheduling(body: Any) -> Any:
+    for record in body["instances"]:
+        record |= {"actual_status": "exited", "intended_status": "running", "cur_state": "stopped"}
+    return body
 
 
 def test_volumes_are_leftovers(cloud: VastCloud) -> None:
