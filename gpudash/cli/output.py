@@ -20,9 +20,9 @@ from typing import Any
 from gpudash.errors import ExitCode, GpudashError
 
 INTERRUPTED = 130
+"""Ctrl-C, as shells count it."""
 LONG_LIST = 100
 """From so many items on a list has a line an item."""
-"""Ctrl-C, as shells count it."""
 PIPE_CLOSED = 141
 """Whoever read our stdout has left, as shells count it."""
 
