@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from gpudash.fleet.health import Health
     from gpudash.fleet.session import Session
 
-BALANCE_S = 0.3
-"""How long a listing that is there waits for a balance that is still on its way."""
+BESIDE_S = 0.3
+"""How long a listing that is there waits for balances and endpoints that are still on their way."""
 POLL_S = 10.0
 """How long a read waits for clouds."""
 HOSTS_S = 5.0
@@ -81,6 +81,9 @@ def ls(run: Run, timeout: timedelta, watch: bool, interval: timedelta | None) ->
         if not run.out.json:
             for balance in session.store.balances.values():
                 run.out.line(f"{balance.account}: {balance}")
+        for endpoint in session.store.endpoints.by_key.values():
+            if endpoint.warning is not None:
+                run.out.talk(f"! endpoint {endpoint.key.account}:{endpoint.name} {endpoint.warning}")
         return say_health(run.out, healths, now)
 
 
@@ -97,9 +100,10 @@ def tell_changes(run: Run, session: Session, interval: timedelta | None, timeout
 
 def look(session: Session, timeout_s: float) -> None:
     """Poll every cloud, then ask the hosts whose last word is not fresh."""
-    asked = session.ask_balances()
+    balances, endpoints = session.ask_balances(), session.ask_endpoints()
     session.poll(timeout_s)
-    session.take_balances(asked, BALANCE_S)
+    session.take_balances(balances, BESIDE_S)
+    session.take_endpoints(endpoints, BESIDE_S)
     unanswered.read_hosts(session, min(timeout_s, HOSTS_S), FRESH_S)
     session.store.apply_tunnels(tunnels.listed(session.tunnels_dir))
 

@@ -43,7 +43,7 @@ from gpudash.fleet.tidying import Tidier
 from gpudash.ledger import Ledger
 from gpudash.model.balance import Balance
 from gpudash.model.capability import Capabilities
-from gpudash.model.endpoint import Endpoint
+from gpudash.model.endpoint import SERVERLESS, Endpoint
 from gpudash.model.instance import Instance, InstanceKey
 from gpudash.model.listing import Listing
 from gpudash.model.offer import Offer, OfferFilter
@@ -272,7 +272,20 @@ class Session:
 
     def look_at_endpoints(self, timeout_s: float) -> list[Listing[Endpoint]]:
         """Serverless endpoints, one listing an account that can have some; store and ledger hear of them."""
-        listings = self._ask_accounts(self.serverless_accounts, timeout_s, self.list_endpoints)
+        return self.take_endpoints(self.ask_endpoints(), timeout_s)
+
+    def ask_endpoints(self) -> dict[str, Future[Listing[Endpoint]]]:
+        """Ask for serverless endpoints, by account, in lanes of their own; `take_endpoints` takes what has come."""
+        names = self.serverless_accounts
+        return {name: self.lanes[SERVERLESS, name].submit(self.list_endpoints, name) for name in names}
+
+    def take_endpoints(
+        self, asked: Mapping[str, Future[Listing[Endpoint]]], timeout_s: float
+    ) -> list[Listing[Endpoint]]:
+        """Put the listings that come in time into store and ledger; who fails or is silent answers incomplete."""
+        wait(asked.values(), timeout=timeout_s)
+        now = self.clock.now()
+        listings = [self.answer_of(name, future, now, timeout_s) for name, future in asked.items()]
         for listing in listings:
             self.note_endpoints(listing)
             self.store.apply_endpoints(listing)

@@ -28,12 +28,6 @@ KNOWN_STRIPS = 200
 """Lines whose words are remembered beyond those on screen, for tables that scroll."""
 
 
-def _cuts_of(strips: Iterable[Strip | None], width: int) -> Sequence[tuple[int, int]] | None:
-    """From where to where each strip of a whole line goes; a frame in mid-resize may have some that were not drawn."""
-    starts = [*getattr(strips, "mapping", ())]
-    return tuple(zip(starts, [*starts[1:], width], strict=True)) or None
-
-
 class Shown:
     """The frame that stands on the terminal."""
 
@@ -59,8 +53,7 @@ class Shown:
             if update.region.x:
                 return None
             for y, strips in enumerate(update.strips, update.region.y):
-                drawn = tuple(strips)
-                self._show(writer, y, drawn, _cuts_of(strips, update.region.width) if None in drawn else None, colors)
+                self._show(writer, y, tuple(strips), None, colors)
         elif isinstance(update, ChopsUpdate):
             for y in dict.fromkeys(y for y, _, _ in update.spans):
                 chops: Mapping[int, Strip | None] = update.chops[y]

@@ -6,7 +6,7 @@ import copy
 import json
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -66,6 +66,8 @@ class FakeRunpod(HttpCloud):
         self.has_capacity = True
         self.has_effect = True
         self.ignores_ends = False
+        self.on_made: Callable[[Pod], None] = lambda pod: None
+        """Called with each new pod; a test may say where it is reached."""
         self.page_size: int | None = None
         """Newer servers answer in pages."""
         self._ports = 22000
@@ -144,6 +146,7 @@ class FakeRunpod(HttpCloud):
         now = self.clock.now()
         pod = Pod(secrets.token_hex(7), whole, now, now, round(cost, 4), self._next_port())
         self.pods[pod.id] = pod
+        self.on_made(pod)
         return pod
 
     @route("GET", r"/v2/pods/(?P<id>[^/]+)")

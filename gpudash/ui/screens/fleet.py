@@ -35,6 +35,8 @@ LOOK_AGAIN = 100
 """Rows that are asked again in each beat for what moves with the clock alone: their place, and whether they fit."""
 MANY_ROWS = 1000
 """Above so many, what a change set moves is drawn with the next beat."""
+WARMED = 1000
+"""Rows in one slice of getting ready for a filter."""
 SEARCH_PAUSE_S = 0.002
 """Between two slices of a slow filter, so that keys come first."""
 COUNT_PAUSE_S = 0.02
@@ -178,6 +180,11 @@ class FleetScreen(Filtering, Verbs):
             self._show_strip()
         else:
             self.set_timer(COUNT_PAUSE_S, self._count_on)
+
+    def _warm_on(self) -> None:
+        """While the filter opens, and after: what its first letter will look through."""
+        if self.view.warm(WARMED):
+            self.set_timer(SEARCH_PAUSE_S, self._warm_on)
 
     def _search_on(self) -> None:
         """A slow filter goes on between two keys."""
