@@ -196,7 +196,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("adopt", "d", "adopt", "Take an instance under management, with the default limits.", "act", _BOTH,
            Danger.CHANGES, _verb(Verb.ADOPT)),
     Action("toggle_tunnels", "t", "tunnels", "Tunnels on or off.", "act", _BOTH, reason=_tunnels, footer=4),
-    Action("ssh", "s", "ssh", "A shell on the instance by ssh; the dashboard comes back after it.", "act",
+    Action("ssh", "s", "ssh", "A shell on the instance by ssh; the dashboard waits for its end.", "act",
            _BOTH, reason=_ssh, footer=5),
     Action("copy_ssh", "y", "copy ssh", "Copy the ssh command to the clipboard.", "act", _BOTH, reason=_ssh),
     Action("details", "enter", "details", "Everything about one instance on a page.", "look", _FLEET,

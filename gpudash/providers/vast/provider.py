@@ -57,7 +57,8 @@ class VastProvider:
         self.account: str = account.name
         self._clock, self._origin = clock, account.base_url or ORIGIN
         self._regions = tuple(account.regions or ())
-        self.api, self._aside = make_api(account, clock, timeouts), make_api(account, clock, ASIDE)
+        self.api = make_api(account, clock, timeouts)
+        self._aside = self.api.hurried(ASIDE)
         self._pace = Pace.of(clock)
         self._increases = Increases(self._aside, clock)
         self._keys = Keys(self.api, self._pace.keys)

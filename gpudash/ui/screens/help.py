@@ -25,6 +25,7 @@ _GROUPS = (
     ("move", "Move"),
     ("program", "The program"),
 )
+_KEYS_WIDTH = 11
 _WORDS: tuple[tuple[str, str, str], ...] = (
     ("● armed", "guard-armed", "the policy was read back from the host a moment ago: it will end without you"),
     ("◐ degraded", "guard-degraded", "something will probably end it; the reason says what is not proved"),
@@ -105,9 +106,12 @@ def _block(title: str, actions: Iterable[Action], moved: dict[str, str]) -> list
     lines: list[Line] = [((title, "title"),)]
     for action in actions:
         keys = moved.get(action.id, action.keys).split(",")
-        shown = "  ".join(display_key(key) for key in keys)
+        names = [display_key(key) for key in keys]
+        while len(names) > 1 and len("  ".join(names)) > _KEYS_WIDTH:
+            names.pop()
+        shown = "  ".join(names)
         token = "tone-bad" if action.danger is Danger.DESTROYS else "key"
-        lines.append(((f"{fmt.fit(shown, 11)}", token), (f" {action.sentence}", "text")))
+        lines.append(((f"{fmt.fit(shown, _KEYS_WIDTH)}", token), (f" {action.sentence}", "text")))
     return lines
 
 

@@ -350,9 +350,9 @@ class LaunchScreen(ListScreen[Offer]):
         field.value = self._suggested
 
     def _summary(self, scene: Scene, width: int) -> list[Line]:
-        return [((" ", "text"), *line) for line in self._words(scene)]
+        return [((" ", "text"), *line) for line in self._words(scene, width)]
 
-    def _words(self, scene: Scene) -> list[Line]:
+    def _words(self, scene: Scene, width: int) -> list[Line]:
         operation = self.fleet.store.operations.get(self.operation_id) if self.operation_id else None
         if operation is not None:
             from gpudash.ui.panels import step_spans
@@ -360,7 +360,7 @@ class LaunchScreen(ListScreen[Offer]):
             words = (("Esc leaves it running; its row appears in the table. X ends what it makes.", "muted"),)
             if not operation.stage.is_open:
                 words = ((operation.detail or f"{operation.name}: {operation.stage.value}. Esc goes back.", "text"),)
-            return [((f"{operation.name}  ", "value"), *step_spans(operation, scene)), words]
+            return [((f"{operation.name}  ", "value"), *step_spans(operation, scene, brief=width < 110)), words]
         order = self.order
         if order is None:
             return [(("no offer", "muted"),), ()]

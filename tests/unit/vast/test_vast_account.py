@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.clouds import find, launched, listing, reach
 from support.http_cloud import Fault, Reply, changed
 from support.vast_cloud import VAST_WORDS, VastCloud, vast_cloud
-from support.vast_fake import no_ask, refused
+from support.vast_fake import KEY, no_ask, refused
 
 from gpudash.errors import (
     Ambiguous,
@@ -99,6 +100,16 @@ def test_a_host_asks_for_more(cloud: VastCloud) -> None:
     assert "asks for more" in str(found.notice)
     with cloud.fake.fault(Fault("404", Reply(404, {"success": False}), path="pending")):
         assert cloud.again().list_instances(EVERYWHERE).complete
+
+
+def test_the_key_is_fetched_once(cloud: VastCloud, tmp_path: Path) -> None:
+    """Its place may ask a person to touch something; what is asked aside goes with the same key."""
+    count = tmp_path / "count"
+    fetch = ("sh", "-c", f"echo x >> {count}; echo {KEY}")
+    cloud.fake.add()
+    assert cloud.again(api_key_command=fetch).list_instances(EVERYWHERE).complete
+    assert cloud.fake.count("GET", "pending-price-increases") == 1
+    assert count.read_text() == "x\n"
 
 
 def test_watched_countries_hide_others_but_never_what_is_ours(cloud: VastCloud) -> None:
