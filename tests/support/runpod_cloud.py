@@ -368,6 +368,7 @@ class RunpodCloud:
     def close(self) -> None:
         """Let go of everything."""
         for provider in self._made:
+            provider._catalogue._under_way.wait(10)  # what is asked right now has a connection open
             provider.close()
         self.fake.close()
 
