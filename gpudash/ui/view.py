@@ -317,9 +317,10 @@ class View(Generic[R]):
 
     def _search_from(self, rows: Sequence[Row[R]], now: datetime) -> None:
         """Show those that fit, in the order they have."""
-        for row in self.order:
-            row.position = -1
         self._search = None
+        if self._is_filtered or self._shown is not self._all:
+            for row in self.order:
+                row.position = -1
         if not self._is_filtered:
             self._shown = self._all
             self.order = self._all.rows

@@ -7,7 +7,18 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from support.aws_cloud import REGION, AwsCloud, Http, aws_cloud, linux_image, no_answer, raw_client, refusal, says
+from support.aws_cloud import (
+    REGION,
+    AwsCloud,
+    Http,
+    OnLoopback,
+    aws_cloud,
+    linux_image,
+    no_answer,
+    raw_client,
+    refusal,
+    says,
+)
 
 from gpudash.clock import ManualClock, iso
 from gpudash.config import Config, Defaults
@@ -24,7 +35,7 @@ CYCLE_S = 15.0
 
 @pytest.fixture
 def cloud() -> Iterator[AwsCloud]:
-    with aws_cloud() as found:
+    with aws_cloud(adapter=OnLoopback) as found:
         yield found
 
 

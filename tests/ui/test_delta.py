@@ -147,6 +147,14 @@ async def test_the_cursor_that_moves_writes_its_two_lines_and_the_details() -> N
         assert len(await on.news()) < 4000
 
 
+async def test_ctrl_r_repairs_what_another_program_wrote_on_the_screen() -> None:
+    async with recorded(sample_fleet()) as on:
+        on._stream.feed("\x1b[10;20HBroadcast message from root")
+        await on.press("ctrl+r")
+        await on.news()
+        assert cells(on.terminal) == cells(on.wanted())
+
+
 async def test_a_terminal_that_was_away_gets_every_line_again() -> None:
     async with recorded(sample_fleet()) as on:
         on.terminal.reset()

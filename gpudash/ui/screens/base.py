@@ -56,7 +56,10 @@ class Living(Screen[Any]):
         self.app.push_screen(HelpScreen())
 
     def action_refresh(self) -> None:
+        """Ask everybody again, and write every cell again: another program may have written on the terminal."""
         self.fleet.refresh()
+        self.gpudash.shown.forget()
+        self.refresh()
         self.gpudash.say("Asking all clouds and hosts …", "muted")
 
     @property
