@@ -209,6 +209,16 @@ async def test_columns_of_the_fleet_are_chosen_without_their_letters_too() -> No
         assert "Sorted by" in on.answer
 
 
+async def test_the_last_line_and_the_palette_show_a_persons_own_keys() -> None:
+    from gpudash.config import Config
+
+    fleet = sample_fleet(config=Config(keys={"launch": "ctrl+l", "stop": "f9"}))
+    async with stage(fleet) as on:
+        assert "^L launch" in on.text("#footer")
+        await on.press(":", *"stop")
+        assert "f9" in on.text("CommandLines").splitlines()[0]
+
+
 async def test_bulk_actions_go_to_all_marked_and_only_to_those_that_can() -> None:
     fleet = sample_fleet()
     async with stage(fleet) as on:
