@@ -30,7 +30,7 @@ from support.runpod_state import CATALOGUE, PLACES, Endpoint, Job, Pod
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 KEY = "test-key-of-the-account"
 POD_KEY = "test-key-of-one-pod"
-"""Good for stopping and terminating by GraphQL only, as recorded."""
+"""In each pod's `RUNPOD_API_KEY`. Good for stopping and terminating by GraphQL only, as recorded."""
 BODY_FIELDS = frozenset({
     "name", "image", "templateId", "args", "disk", "env", "ports", "registry", "cloud", "cpu", "gpu", "dataCenterIds",
     "globalNetworking", "mounts", "startJupyter", "startSsh",
@@ -144,6 +144,7 @@ class FakeRunpod(HttpCloud):
         now = self.clock.now()
         pod = Pod(secrets.token_hex(7), whole, now, now, round(cost, 4), self._next_port())
         self.pods[pod.id] = pod
+        self.on_boot(pod)
         return pod
 
     @route("GET", r"/v2/pods/(?P<id>[^/]+)")
@@ -160,6 +161,7 @@ class FakeRunpod(HttpCloud):
             return problem(409, "pod belongs to a cluster")
         if not self.ignores_ends:
             self.ended.append((self.clock.now(), self.record(self.pods.pop(id))))
+            self.on_end(pod)
         return Reply(204)
 
     @route("POST", r"/v2/pods/(?P<id>[^/]+)/action")
@@ -170,7 +172,7 @@ class FakeRunpod(HttpCloud):
         if action not in self.record(pod)["actions"] or (action == "stop" and pod.locked) or pod.cluster:
             return problem(409, f"action {action} is not valid in status {self.record(pod)['status']}")
         if action == "terminate":
-            del self.pods[id]
+            self.on_end(self.pods.pop(id))
             return Reply(204)
         if action == "start" and not self.has_capacity:
             return problem(400, "There are not enough free GPUs on the host machine to start this pod.")
@@ -181,6 +183,8 @@ class FakeRunpod(HttpCloud):
         if up:
             pod.started_at, pod.old_port, pod.port = self.clock.now(), pod.port, self._next_port()
         pod.is_up = up
+        if not up:
+            self.on_end(pod)
 
     def _next_port(self) -> int:
         self._ports += 1
@@ -320,7 +324,7 @@ class FakeRunpod(HttpCloud):
             if pod is None:
                 return Reply(200, {"errors": [{"message": "pod not found"}], "data": None})
             if verb[1] == "Terminate":
-                del self.pods[pod.id]
+                self.on_end(self.pods.pop(pod.id))
                 return Reply(200, {"data": {"podTerminate": None}})
             self._turn(pod, up=verb[1] == "Resume")
             told = {"id": pod.id, "desiredStatus": "RUNNING" if pod.is_up else "EXITED"}

@@ -105,6 +105,13 @@ class Contract:
     """A state that a test has set."""
     ended_at: datetime | None = None
     rebooted_at: datetime | None = None
+    address: tuple[str, int] | None = None
+    """Where its port 22 is reached; None for one that nothing stands behind."""
+
+    @property
+    def key(self) -> str:
+        """In its `CONTAINER_API_KEY`; good for itself alone."""
+        return f"test-key-of-contract-{self.id}"
 
 
 def with_url(request: Request) -> Request:
@@ -157,6 +164,10 @@ class FakeVast(HttpCloud):
         told = request.headers.get("authorization", "")
         if told == f"Bearer {KEY}":
             return self._too_soon(request)
+        own = re.fullmatch(r"/api/v0/instances/(\d+)", request.path)
+        contract = self._of(own[1]) if own else None
+        if contract is not None and told == f"Bearer {contract.key}":
+            return None
         if not told:
             return Reply(403, {"success": False, "error": "login_required", "msg": "This action requires login."})
         return bad_key()
@@ -217,6 +228,8 @@ class FakeVast(HttpCloud):
             contract.label = body["label"]
         if body.get("state") in ("running", "stopped") and contract.wanted != body["state"]:
             contract.wanted, contract.since, contract.outbid = body["state"], self.clock.now(), False
+            if contract.wanted == "stopped":
+                self.on_end(contract)
         return Reply(200, {"success": True})
 
     @route("PUT", r"/api/v0/instances/reboot/(?P<id>\d+)")
@@ -235,6 +248,7 @@ class FakeVast(HttpCloud):
         if not self.ignores_ends:
             contract.ended_at = self.clock.now()
             contract.machine.taken = False
+            self.on_end(contract)
         return Reply(200, {"success": True, "msg": "Instance destroyed successfully"})
 
     @route("PUT", r"/api/v0/instances/bid_price/(?P<id>\d+)")
@@ -318,6 +332,7 @@ class FakeVast(HttpCloud):
             self._number, machine, body, self.clock.now(), body.get("label"), body.get("price"), since=self.clock.now()
         )
         self.contracts[contract.id] = contract
+        self.on_boot(contract)
         return contract
 
     def _age_s(self, since: datetime | None) -> float:
@@ -358,14 +373,14 @@ class FakeVast(HttpCloud):
             "image_runtype": body.get("runtype") or "ssh", "extra_env": [[k, v] for k, v in env.items()],
             "onstart": body.get("onstart") or "", "jupyter_token": "jupyter-token-of-this-instance",
             "status_msg": f"success, running {body.get('image')}" if on else None,
-            "public_ipaddr": f"198.51.100.{offset % 200 + 1}\n", "local_ipaddrs": "10.0.0.5 172.17.0.2",
+            "public_ipaddr": f"{contract.address[0] if contract.address else f'198.51.100.{offset % 200 + 1}'}\n", "local_ipaddrs": "10.0.0.5 172.17.0.2",
             "ssh_host": "ssh4.vast.ai", "ssh_idx": "4", "ssh_port": 10_000 + offset, "machine_dir_ssh_port": 21000,
             "start_date": contract.made_at.timestamp(), "uptime_mins": None, "cpu_arch": "amd64", "cpu_util": 0.0,
             "mem_limit": 120.0, "mem_usage": 0.4, "vmem_usage": 0.1, "gpu_arch": "nvidia",
             "gpu_totalram": machine.gpu_ram * machine.num_gpus, "gpu_util": 0.0, "gpu_temp": 38.0, "gpu_lanes": 16,
             "gpu_mem_bw": 900.0, "bw_nvlink": 0.0, "disk_name": "NVMe", "disk_space": disk, "disk_util": 0.05,
             "disk_usage": 1.5, "direct_port_start": -1, "direct_port_end": -1,
-            "ports": self._ports(contract, 20_000 + offset) if on else None, "min_bid": machine.min_bid,
+            "ports": self._ports(contract, contract.address[1] if contract.address else 20_000 + offset) if on else None, "min_bid": machine.min_bid,
             "is_bid": contract.bid is not None, "dph_base": base, "dph_total": base + storage,
             "search": _costs(base, storage), "instance": _costs(base if on else 0.0, storage),
             "storage_total_cost": storage, "vram_costperhour": 1e-05, "credit_balance": None, "credit_discount": None,
