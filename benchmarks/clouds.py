@@ -4,7 +4,8 @@ python benchmarks/clouds.py [INSTANCES] [ROUNDS]
 
 | figure | what is timed |
 |---|---|
-| slowest answer | the longest of the bare list calls below, the answer alone |
+| answer alone | the list, without anything around it; Vast pages it, and a page a second is what it allows |
+| vastai show instances | the vendor's own client, where it is installed; it does not keep to that second |
 | bare httpx | a script that fetches one cloud's list and counts it: start of Python, import, one call |
 | lai ls | another client's list of the Lambda account, where it is installed |
 | gpudash ls | all clouds, rows with prices, states and sums |
@@ -76,12 +77,17 @@ def commands(clouds: dict[str, Any], count: int, rounds: int) -> None:
     for name, (words, cloud) in clouds.items():
         where = cloud.fake.url + first_list(cloud, words)
         runs[f"bare httpx, {name}"] = process([sys.executable, "-c", FETCH], env | {"WHERE": where, "KEY": words.key})
-        runs[f"answer alone, {name}"] = call(where, words.key)
+        runs[f"answer alone, {name}"] = call(where, words.key, page_s=1.0 if name == "vast" else 0.0)
     lai = Path(sys.executable).with_name("lai")
     if "lambda" in clouds and lai.exists():
         words, cloud = clouds["lambda"]
         told = {"LAMBDA_CLOUD_BASE_URL": cloud.fake.url, "LAMBDA_CLOUD_API_TOKEN": words.key}
         runs["lai ls, lambda alone"] = process([str(lai), "ls"], env | told)
+    vastai = vendor("vastai")
+    if "vast" in clouds and vastai:
+        words, cloud = clouds["vast"]
+        told = {"VAST_URL": cloud.fake.url, "VAST_API_KEY": words.key, "TMPDIR": os.environ["HOME"]}
+        runs["vastai show instances, alone"] = process([vastai, "show", "instances", "--raw"], env | told)
     runs[f"gpudash ls, {len(clouds)} clouds"] = process([sys.executable, "-m", "gpudash", "ls"], env)
     for run in runs.values():
         run()
@@ -101,6 +107,12 @@ def commands(clouds: dict[str, Any], count: int, rounds: int) -> None:
     print(f"  gpudash ls beyond the slowest answer: {(ours - slowest) * 1000:.0f} ms")
 
 
+def vendor(name: str) -> str | None:
+    """A vendor's client that the tests have installed into an environment of its own; None where they have not."""
+    found = sorted((ROOT / ".vendor-clients").glob(f"{name}-*/bin/{name}"))
+    return str(found[-1]) if found else None
+
+
 def processor() -> float:
     """Processor seconds of all processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -112,10 +124,11 @@ def first_list(cloud: Any, words: Any) -> str:
     from urllib.parse import urlencode
 
     method, pattern = words.calls["list"]
+    cloud.fake.log.clear()
     cloud.provider.list_instances(cloud.region)
     asked = [request for request in cloud.fake.log if request.method == method and pattern_fits(pattern, request.path)]
-    query = urlencode(asked[-1].query, doseq=True)
-    return asked[-1].path + (f"?{query}" if query else "")
+    query = urlencode(asked[0].query, doseq=True)
+    return asked[0].path + (f"?{query}" if query else "")
 
 
 def pattern_fits(pattern: str, path: str) -> bool:
@@ -137,15 +150,19 @@ def process(argv: list[str], env: dict[str, str]) -> Callable[[], float]:
     return run
 
 
-def call(where: str, key: str) -> Callable[[], float]:
-    """Times one answer on a connection that is open."""
+def call(where: str, key: str, page_s: float) -> Callable[[], float]:
+    """Times one list on a connection that is open; where it comes in pages, one every `page_s` seconds."""
     import httpx
 
     client = httpx.Client(headers={"Authorization": f"Bearer {key}"})
 
     def run() -> float:
         begun = time.perf_counter()
-        client.get(where)
+        body = client.get(where).json()
+        while isinstance(body, dict) and body.get("next_token"):
+            time.sleep(page_s)
+            page = httpx.URL(where).copy_merge_params({"after_token": body["next_token"]})
+            body = client.get(page).json()
         return time.perf_counter() - begun
 
     return run

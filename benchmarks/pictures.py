@@ -1,59 +1,75 @@
-"""Pictures of the real screens, of the scripted scene. ``python benchmarks/pictures.py`` writes docs/pictures/*.svg."""
+"""Pictures of the real screens, in the states of the snapshots. ``python benchmarks/pictures.py`` writes
+docs/pictures/*.svg; with names, only those.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
-from datetime import UTC
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 os.environ["TEXTUAL_ANIMATIONS"] = "none"
 sys.path[:0] = [str(ROOT)]
 
-from gpudash.ui.app import GpudashApp, Options  # noqa: E402 - after the environment that Textual reads at import
-from gpudash.ui.screens.fleet import FleetScreen  # noqa: E402
-from gpudash.ui.synthetic.sample import sample_fleet  # noqa: E402
+from tests.snapshots.states import STATES, app_for, bring  # noqa: E402 - after the environment Textual reads at import
 
-BURNS = (24.1, 24.1, 26.0, 28.5, 28.5, 31.0, 35.4, 35.4, 33.0, 31.8, 31.8, 31.8)
-PICTURES: dict[str, tuple[tuple[int, int], str, str, tuple[str, ...], int]] = {
-    "fleet-160": ((160, 30), "dark", "train-llama", (), 0),
-    "fleet-80": ((80, 24), "dark", "train-llama", (), 0),
-    "fleet-light": ((160, 30), "light", "train-llama", (), 0),
-    "colour-blind": ((80, 24), "colour-blind", "train-llama", (), 0),
-    "launch": ((120, 30), "dark", "comfy", ("n", *"h100", "enter"), 0),
-    "launching": ((160, 30), "dark", "comfy", ("n", *"h100", "enter", "enter", "escape"), 3),
-    "extend": ((120, 30), "dark", "train-llama", ("+",), 0),
-    "terminate": ((120, 30), "dark", "comfy", ("X", *"com"), 0),
-    "instance": ((160, 48), "dark", "train-llama", ("enter",), 0),
-    "filter": ((120, 30), "dark", "comfy", ("/", *"!guard:armed"), 0),
-    "help": ((160, 48), "dark", "comfy", ("?",), 0),
-    "palette": ((120, 30), "dark", "comfy", (":", *"theme"), 0),
+PICTURES: dict[str, tuple[str, tuple[int, int], str]] = {
+    "fleet-160": ("fleet", (160, 30), "dark"),
+    "fleet-80": ("fleet", (80, 24), "dark"),
+    "fleet-light": ("fleet", (160, 30), "light"),
+    "colour-blind": ("fleet", (80, 24), "colour-blind"),
+    "launch": ("launch", (120, 24), "dark"),
+    "launching": ("launching", (160, 30), "dark"),
+    "extend": ("extend", (120, 30), "dark"),
+    "terminate": ("terminate", (120, 30), "dark"),
+    "undo": ("undo", (80, 24), "dark"),
+    "marks": ("marks", (120, 30), "dark"),
+    "instance": ("instance", (160, 48), "dark"),
+    "costs": ("costs", (120, 24), "dark"),
+    "filter": ("filter", (120, 30), "dark"),
+    "help": ("help", (160, 48), "dark"),
+    "palette": ("palette", (120, 30), "dark"),
+    "welcome": ("welcome", (120, 30), "dark"),
 }
-"""Name → size, theme, instance under the cursor, keys, steps of the in-memory cloud."""
+"""File → state, size, theme."""
+
+CELL = 12.2
+"""Width of a cell in Rich's SVG."""
+_TEXT = re.compile(
+    r'(<text [^>]*?)x="([\d.]+)"([^>]*?)textLength="([\d.]+)"([^>]*)>((?:&#160;)*)([^<]*?)((?:&#160;)*)</text>'
+)
+
+
+def without_edge_spaces(svg: str) -> str:
+    """The same picture, with no text that begins or ends in spaces: some programs drop them and shift the rest."""
+
+    def cut(match: re.Match[str]) -> str:
+        head, x, middle, length, rest, before, words, after = match.groups()
+        if not words:
+            return ""
+        left, right = before.count("&"), after.count("&")
+        place, width = float(x) + left * CELL, float(length) - (left + right) * CELL
+        return f'{head}x="{place:g}"{middle}textLength="{width:g}"{rest}>{words}</text>'
+
+    return _TEXT.sub(cut, svg)
 
 
 async def picture(name: str, folder: Path) -> None:
-    size, theme, instance, keys, steps = PICTURES[name]
-    fleet = sample_fleet()
-    app = GpudashApp(fleet, Options(theme=theme, zone=UTC))
+    """Write one."""
+    state, size, theme = PICTURES[name]
+    app = app_for(STATES[state], theme)
     async with app.run_test(size=size) as pilot:
-        screen = app.screen
-        assert isinstance(screen, FleetScreen)
-        screen.totals.burns.extendleft(reversed(BURNS))
-        screen.go_to(next(key for key, record in fleet.store.records.items() if record.instance.name == instance))
-        await pilot.pause(0.3)
-        screen.beat()
-        await pilot.press(*keys)
-        await pilot.pause(0.3)
-        for _ in range(steps):
-            fleet.step()
-        await pilot.pause(0.3)
-        (folder / f"{name}.svg").write_text(app.export_screenshot(title="gpudash"), encoding="utf-8")
+        await bring(pilot, STATES[state])
+        svg = without_edge_spaces(app.export_screenshot(title="gpudash"))
+    (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
 
 
 async def main() -> None:
+    """Write those that were asked for, or all."""
     folder = ROOT / "docs" / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
     for name in sys.argv[1:] or PICTURES:
@@ -62,4 +78,8 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with tempfile.TemporaryDirectory() as home:
+        # Nobody's own settings, themes or keys are in the pictures.
+        for variable in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
+            os.environ[variable] = home
+        asyncio.run(main())

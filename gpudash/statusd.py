@@ -73,8 +73,9 @@ WALK_LIMIT = 5000
 WALK_S = 2.0
 LINK_LOCAL = "http://169.254.169.254"
 NEAR = ("http://127.0.0.1", "http://localhost", LINK_LOCAL, "http://[fd00:ec2::254]")  # never leaves the machine
-OUTSIDE_S = 5.0  # between two looks at EC2's notices; tags and ways to the end every so many of them
-TAGS_EVERY, WAYS_EVERY, SILENCES = 6, 60, 3
+OUTSIDE_S = 5.0  # between two looks at EC2's notices; tags, and the ways to the end, every so many of them
+TAGS_EVERY, SILENCES = 6, 3
+WAYS_EVERY, BROKEN_WAYS_EVERY = 360, 12
 ROLE_PATH = "/latest/meta-data/iam/security-credentials/"
 API_PATIENCE_S = 20.0
 REPLY_LIMIT = 1 << 20
@@ -2557,6 +2558,10 @@ class Core:
         problems = ["{method}: {problem}".format(**step) for action in actions for step in self.ways_found[action]]
         return "; ".join(dict.fromkeys(problems)) or "no way is configured to " + " or ".join(actions)
 
+    def has_broken_ways(self) -> bool:
+        """Whether some step of `end` would not work now; a role, for one, appears a while after it was attached."""
+        return any(step["problem"] for steps in self.ways_found.values() for step in steps)
+
     def look_at_ways(self) -> None:
         """Find out again what of `end` would work; permissions and metadata services come and go."""
         config = self.config
@@ -2653,7 +2658,7 @@ class Core:
                 return False
             deadline = next((why for why in due if why in ("lease", "hard")), None)
             if deadline is not None and ending["reason"] not in ("lease", "hard"):
-                ending.update(reason=deadline, action=self.lease.policy["lease_action"])
+                ending.update(reason=deadline, action=self.lease.policy["lease_action"], begun_at=ending["attempts"])
                 self.journal.touch()
             return True
 
@@ -2775,7 +2780,7 @@ class Core:
             if self.ending is None:
                 self.begin_end(action, "request")
             else:
-                self.ending.update(action=action, reason="request")
+                self.ending.update(action=action, reason="request", begun_at=self.ending["attempts"])
                 self.journal.note("end", f"asked to {action} while an end was under way")
                 self.end_changed.set()
             return {"accepted": True, "action": action}
@@ -2935,7 +2940,7 @@ class Ender(threading.Thread):
         if not steps:
             error = "no way is configured to {}".format(ending["action"])
         else:
-            rung, step = step_for(ending["attempts"], steps)
+            rung, step = step_for(ending["attempts"] - ending.get("begun_at", 0), steps)
             environment = end_environment(core, ending["action"], ending["reason"])
             error = core.ways.take(rung, step, core.config, environment, core.clock.trusted())
             self._record(ending, rung, step["method"], error)
@@ -3022,12 +3027,13 @@ class Outside(threading.Thread):
 
     def run(self) -> None:
         """Look, wait, look again."""
-        rounds = 0
+        rounds = looked = 0
         while not self._stopped.is_set():
             try:
                 if self._core.uses_metadata():
                     self._ask(with_tags=rounds % TAGS_EVERY == 0)
-                if rounds % WAYS_EVERY == WAYS_EVERY - 1:
+                if rounds - looked >= (BROKEN_WAYS_EVERY if self._core.has_broken_ways() else WAYS_EVERY):
+                    looked = rounds
                     self._core.look_at_ways()
             except Exception as exc:  # one broad catch for the whole thread: the next look may go better
                 self._core.journal.alarm("internal", f"an internal error: {exc!r}")
@@ -3864,7 +3870,8 @@ function draw(s){
     el("div","soft","load "+(s.load_1m===null?NONE:s.load_1m.toFixed(2))));
   put("events",...s.events.slice(-8).reverse().map(e=>el("li","",el("time","soft",clock(e.at)),el("span","",
     e.text))));
-  $("about").textContent="statusd "+s.version+" \\u00b7 "+s.build+" \\u00b7 policy "+s.policy.revision}
+  $("about").textContent="statusd "+s.version+" \\u00b7 "+s.build+" \\u00b7 policy "+s.policy.revision+
+    " \u00b7 "+(s.end.can.length?"can "+s.end.can.join(" and ")+" itself":"cannot end itself")}
 let good=Date.now();
 async function tick(){try{const r=await fetch("/status",{
     signal:AbortSignal.timeout?AbortSignal.timeout(5000):undefined});

@@ -14,8 +14,12 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
+SECONDS_OF_RANDOM_KEYS = float(os.environ.get("GPUDASH_RANDOM_KEYS_SECONDS", "30"))
+SEED_OF_RANDOM_KEYS = int(os.environ.get("GPUDASH_RANDOM_KEYS_SEED", "0"))
+
 for _name in [name for name in os.environ if name.startswith(("TEXTUAL", "GPUDASH_")) or name == "NO_COLOR"]:
-    if _name != "TEXTUAL_SNAPSHOT_TEMPDIR":  # the snapshot plugin's own, set before this file is read
+    # The snapshot plugin's own, set before this file is read; and what workers are told by the environment alone.
+    if _name != "TEXTUAL_SNAPSHOT_TEMPDIR" and not _name.startswith("GPUDASH_RANDOM_KEYS_"):
         del os.environ[_name]
 os.environ["TEXTUAL_ANIMATIONS"] = "none"
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))

@@ -1,15 +1,16 @@
-"""Changes that lose nothing: extend, keepalive, start, adopt, push."""
+"""Changes that lose nothing: extend, keepalive, start, bid, adopt, push."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import click
 
 from gpudash.cli import carry, words
 from gpudash.cli.listing import HOSTS_S, POLL_S
-from gpudash.cli.verb import DURATION, ID, Run, Verb, pass_run
+from gpudash.cli.verb import DURATION, ID, USD, Run, Verb, pass_run
 from gpudash.errors import Refused
 from gpudash.model.capability import Verb as Change
 from gpudash.model.instance import InstanceState
@@ -121,6 +122,19 @@ def start(run: Run, target: str, yes: bool, timeout: timedelta) -> int:
             return carry.already(run, session, record, Change.START)
         operation = session.actions.start(record.key)
         return carry.through(run, session, operation, timeout_s=timeout.total_seconds())
+
+
+@click.command(cls=Verb)
+@ID
+@click.argument("usd", type=USD, metavar="USD")
+@TIMEOUT
+@pass_run
+def bid(run: Run, target: str, usd: Decimal, timeout: timedelta) -> int:
+    """Offer USD an hour for a spot instance, the whole machine, where its cloud takes bids. Held against the price cap."""
+    with run.session_for(target) as session:
+        record = target_of(run, session, target, Change.BID)
+        operation = session.actions.bid(record.key, usd)
+        return carry.through(run, session, operation, timeout_s=timeout.total_seconds(), done=f"has a bid of ${usd}/h")
 
 
 @click.command(cls=Verb)

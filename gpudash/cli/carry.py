@@ -27,6 +27,7 @@ DONE_WORDS = {
     Change.LAUNCH: "is running, and its guard is armed",
     Change.START: "is running",
     Change.RESTART: "runs again",
+    Change.BID: "has that bid",
     Change.STOP: "is stopped",
     Change.HIBERNATE: "is hibernated",
     Change.TERMINATE: "is gone",

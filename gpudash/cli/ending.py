@@ -13,6 +13,7 @@ from gpudash.cli.verb import ID, Run, Verb, pass_run
 from gpudash.errors import Refused
 from gpudash.fleet.record import Record
 from gpudash.model.capability import Verb as Change
+from gpudash.model.instance import Instance
 from gpudash.model.policy import EndAction
 
 YES = click.option("--yes", is_flag=True, help="Do not ask. Needed where there is no terminal to ask on.")
@@ -113,8 +114,7 @@ def question(record: Record, action: EndAction, now: datetime) -> list[str]:
         lost = machine.lost_on_terminate or "nothing that is kept elsewhere"
         stays = machine.stays_after_terminate or "nothing"
     else:
-        lost = "what runs on it" if action is EndAction.STOP else "nothing"
-        stays = f"its disk, ${words.price(machine.storage_price)}/h" if machine.storage_price else "unknown"
+        lost, stays = _stop_costs(machine, action)
     saves = f"${words.price(machine.price)}/h" if machine.bills_compute else "nothing; it is not running"
     return [
         words.printable(line)
@@ -127,3 +127,12 @@ def question(record: Record, action: EndAction, now: datetime) -> list[str]:
             f"  saves    {saves}",
         )
     ]
+
+
+def _stop_costs(machine: Instance, action: EndAction) -> tuple[str, str]:
+    """What a stop loses, and what it keeps at what price."""
+    lost = "what runs on it" if action is EndAction.STOP else "nothing"
+    if action is EndAction.STOP and machine.lost_on_stop:
+        lost = f"{lost}, and its {machine.lost_on_stop}"
+    kept, price = machine.stays_after_stop or "its disk", machine.stopped_price or machine.storage_price
+    return lost, "unknown" if price is None else f"{kept}, ${words.price(price)}/h"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpudash.clock import iso
 from gpudash.fleet.record import Record
+from gpudash.model.balance import Balance
 from gpudash.model.money import Amount, Price
 from gpudash.model.offer import Offer
 from gpudash.model.tunnel import Tunnel
@@ -116,12 +117,19 @@ def tunnel(forward: Tunnel) -> Json:
     }
 
 
-def providers(healths: Iterable[Health]) -> list[Json]:
-    """How each account answers: the worst of its regions, the oldest of their ages, every error by region."""
+def providers(healths: Iterable[Health], balances: Mapping[str, Balance]) -> list[Json]:
+    """How each account answers: the worst of its regions, the oldest of their ages, every error by region; what is left
+    in those that are paid in advance."""
     by_account: dict[str, list[Health]] = {}
     for health in healths:
         by_account.setdefault(health.account, []).append(health)
-    return [_provider(account, regions) for account, regions in by_account.items()]
+    return [_provider(account, regions) | _balance(balances.get(account)) for account, regions in by_account.items()]
+
+
+def _balance(balance: Balance | None) -> Json:
+    if balance is None:
+        return {}
+    return {"balance_usd": float(balance.usd), "runway_s": seconds(balance.runway), "balance_as_of": iso(balance.as_of)}
 
 
 def _provider(account: str, regions: list[Health]) -> Json:
@@ -173,6 +181,7 @@ def offer(item: Offer) -> Json:
         "usd_per_gpu_hour": number(item.usd_per_gpu),
         "usd_per_vram_gb_hour": number(item.usd_per_gb),
         "offer_id": item.id,
+        "options": dict(item.options),
         "storage_usd_per_hour": price(item.storage_price),
         "disk_gb": item.disk_gb,
         "cuda": number(item.cuda),
@@ -316,11 +325,17 @@ def _known(amount: Amount) -> float | None:
     return None if known is None else float(known.quantize(MICRO_USD))
 
 
-def listing(as_of: datetime, records: Iterable[Json], healths: Iterable[Health], sums: Totals) -> Json:
+def listing(
+    as_of: datetime,
+    records: Iterable[Json],
+    healths: Iterable[Health],
+    sums: Totals,
+    balances: Mapping[str, Balance],
+) -> Json:
     """The document of `ls`."""
     return {
         "as_of": iso(as_of),
         "instances": list(records),
-        "providers": providers(healths),
+        "providers": providers(healths, balances),
         "totals": totals(sums),
     }

@@ -79,11 +79,16 @@ def launch(
         raise UsageError(f"There is no recipe {recipe!r}.", hint="Leave out --recipe; no recipe is known here.")
     wanted = Wanted(type_, account, region, spot) if type_ else from_stdin(account, region, spot)
     options = {**wanted.options, **read_options(pairs)}
+    if host["disk_gb"] is None and options.get("disk_gb", "").isdecimal():
+        host["disk_gb"] = int(options["disk_gb"])
+    host["with_unverified"] = host["with_unverified"] or wanted.unverified
     check_account(run.config, wanted.account)
     run.out.subject = f"{wanted.account}:" if wanted.account else None
     with run.session([wanted.account] if wanted.account else None) as session:
         offer, *others = pick(session, wanted, **host)
         run.out.subject = f"{offer.account}:"
+        if host["disk_gb"] and session.providers.capabilities(offer.account).launch_option("disk_gb"):
+            options.setdefault("disk_gb", str(host["disk_gb"]))
         if not dry_run:
             allow(run, session, offer.account)
         order = session.actions.plan_launch(

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from gpudash.fleet.health import Health
     from gpudash.fleet.session import Session
 
+BESIDE_S = 0.3
+"""How long a listing that is there waits for balances and endpoints that are still on their way."""
 POLL_S = 10.0
 """How long a read waits for clouds."""
 HOSTS_S = 5.0
@@ -66,7 +68,7 @@ def ls(run: Run, timeout: timedelta, watch: bool, interval: timedelta | None) ->
         sums = session.store.totals(now)
         if run.out.json:
             rows = (jsonview.instance(record, now, session.store.cadence(record.key.account)) for record in records)
-            run.out.document(jsonview.listing(now, rows, healths, sums))
+            run.out.document(jsonview.listing(now, rows, healths, sums, session.store.balances))
         elif records:
             for line in words.table(TITLES, [row(record, now) for record in records], right=RIGHT):
                 run.out.line(line)
@@ -76,6 +78,12 @@ def ls(run: Run, timeout: timedelta, watch: bool, interval: timedelta | None) ->
             )
         elif all(health.state == "ok" and not health.error for health in healths):
             run.out.talk("No instances. `gpudash launch` makes one, `gpudash sandbox up` some that cost nothing.")
+        if not run.out.json:
+            for balance in session.store.balances.values():
+                run.out.line(f"{balance.account}: {balance}")
+        for endpoint in session.store.endpoints.by_key.values():
+            if endpoint.warning is not None:
+                run.out.talk(f"! endpoint {endpoint.key.account}:{endpoint.name} {endpoint.warning}")
         return say_health(run.out, healths, now)
 
 
@@ -92,7 +100,10 @@ def tell_changes(run: Run, session: Session, interval: timedelta | None, timeout
 
 def look(session: Session, timeout_s: float) -> None:
     """Poll every cloud, then ask the hosts whose last word is not fresh."""
+    balances, endpoints = session.ask_balances(), session.ask_endpoints()
     session.poll(timeout_s)
+    session.take_balances(balances, BESIDE_S)
+    session.take_endpoints(endpoints, BESIDE_S)
     unanswered.read_hosts(session, min(timeout_s, HOSTS_S), FRESH_S)
     session.store.apply_tunnels(tunnels.listed(session.tunnels_dir))
 
@@ -221,7 +232,7 @@ def show(run: Run, target: str) -> int:
                     "instance": jsonview.instance(record, now, session.store.cadence(record.key.account)),
                     "host": jsonview.host(record),
                     "operation": jsonview.operation(record.operation) if record.operation else None,
-                    "providers": jsonview.providers(of_account(session, record.key.account)),
+                    "providers": jsonview.providers(of_account(session, record.key.account), session.store.balances),
                 }
             )
         else:

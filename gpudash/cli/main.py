@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "extend": ("acting:extend", "Give an instance more time, up to its hard deadline."),
     "keepalive": ("acting:keepalive", "Count an instance as active for a while."),
     "start": ("acting:start", "Start a stopped instance."),
+    "bid": ("acting:bid", "Offer another price for a spot instance, where its cloud takes bids."),
     "restart": ("ending:restart", "Restart a running instance in place, where its cloud can."),
     "stop": ("ending:stop", "Stop an instance; its disk stays and may bill."),
     "hibernate": ("ending:hibernate", "Stop an instance and keep its memory."),

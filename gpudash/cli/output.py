@@ -21,6 +21,8 @@ from gpudash.errors import ExitCode, GpudashError
 
 INTERRUPTED = 130
 """Ctrl-C, as shells count it."""
+LONG_LIST = 100
+"""From so many items on a list has a line an item."""
 PIPE_CLOSED = 141
 """Whoever read our stdout has left, as shells count it."""
 
@@ -110,8 +112,22 @@ def can_ask() -> bool:
 
 
 def dumps(body: Mapping[str, Any]) -> str:
-    """JSON as gpudash prints it: indented, characters as they are, money as numbers."""
-    return json.dumps(body, indent=2, ensure_ascii=False, default=_plain, allow_nan=False)
+    """JSON as gpudash prints it: indented, characters as they are, money as numbers.
+
+    A long list has a line an item: indenting thousands of them would take longer than asking for them.
+    """
+    parts = []
+    for name, value in body.items():
+        if isinstance(value, list) and len(value) >= LONG_LIST:
+            text = "[\n    " + ",\n    ".join(_json(item) for item in value) + "\n  ]"
+        else:
+            text = _json(value, indent=2).replace("\n", "\n  ")
+        parts.append(f"  {_json(name)}: {text}")
+    return "{\n" + ",\n".join(parts) + "\n}" if parts else "{}"
+
+
+def _json(value: object, indent: int | None = None) -> str:
+    return json.dumps(value, indent=indent, ensure_ascii=False, default=_plain, allow_nan=False)
 
 
 def _plain(value: object) -> object:

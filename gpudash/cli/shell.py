@@ -47,9 +47,9 @@ def ssh(run: Run, target: str, command: tuple[str, ...]) -> int:
 def _vouch(session: Session, record: Record) -> None:
     """Have our own link check and keep a host key that the cloud told; OpenSSH could only ask a person."""
     from gpudash import paths
-    from gpudash.hosts.hostkeys import KnownHosts, alias
+    from gpudash.hosts.hostkeys import KnownHosts, alias_of
 
     address = record.instance.ssh
     told = address is not None and address.host_key_fingerprint is not None
-    if told and not KnownHosts(paths.known_hosts_file()).held(alias(record.key)):
+    if told and not KnownHosts(paths.known_hosts_file()).held(alias_of(record.instance)):
         session.hosts.link(record.instance).wait_up(VOUCH_S)

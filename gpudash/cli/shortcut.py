@@ -66,11 +66,11 @@ def dashboard(argv: Sequence[str]) -> int | None:
     if asked is None or "_GPUDASH_COMPLETE" in os.environ or not (sys.stdin.isatty() and sys.stdout.isatty()):
         return None
     from gpudash import config
-    from gpudash.providers import registry
     from gpudash.ui import run_dashboard
 
     try:
-        settings = config.load(adapters=registry.names())
+        # A demo shows the sandbox alone: nobody's credentials are looked for.
+        settings = config.load(adapters=() if asked.demo else _clouds())
     except GpudashError:
         return None
     for stream in (sys.stdout, sys.stderr):
@@ -83,3 +83,9 @@ def dashboard(argv: Sequence[str]) -> int | None:
         from gpudash.cli.main import ended_by
 
         return ended_by(exc, argv)
+
+
+def _clouds() -> tuple[str, ...]:
+    from gpudash.providers import registry
+
+    return registry.names()

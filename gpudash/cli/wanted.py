@@ -29,6 +29,8 @@ class Wanted:
     """USD an hour, as the offer on stdin had it."""
     options: dict[str, str] = field(default_factory=dict)
     """What only one cloud knows, by its own names."""
+    unverified: bool = False
+    """The offer on stdin is of a host that its cloud has not looked at."""
 
 
 def from_stdin(account: str | None, region: str | None, spot: bool) -> Wanted:
@@ -71,8 +73,13 @@ def read_offer(text: str) -> Wanted:
     spot = bool(body.get("spot") or body.get("spot_price"))
     prices = ("spot_price",) if spot and body.get("spot_price") else ("price_usd_per_hour", "on_demand_price")
     told = {name: value for name in ("availability_zone", "architecture") if (value := _text(body, name)) is not None}
+    given = body.get("options")
+    told |= {name: value for name, value in given.items() if isinstance(value, str)} if isinstance(given, dict) else {}
     price = next((found for name in prices if (found := _price(body, name)) is not None), None)
-    return Wanted(kind, _text(body, "account"), _text(body, "region"), spot, _text(body, "offer_id"), price, told)
+    unverified = body.get("verified") is False
+    return Wanted(
+        kind, _text(body, "account"), _text(body, "region"), spot, _text(body, "offer_id"), price, told, unverified
+    )
 
 
 def read_options(pairs: Sequence[str]) -> dict[str, str]:

@@ -97,8 +97,7 @@ class Account:
     monthly_budget_usd: Decimal | None = setting(MONEY, "500")
     """Spending a calendar month may reach before the dashboard raises an alarm. It ends nothing."""
     key_on_hosts: bool = setting(CONSENT, f'"{CONSENT_SENTENCE}"', False, only="lambda")
-    """Put the account's key on its hosts, so that they can end themselves; lambda only, which has no lesser key. Unset
-    means that only the dashboard and the watchdog end them. It takes a sentence, which a wrong value shows."""
+    """Put the account's key on its hosts, which then end themselves; lambda only. A wrong value shows the sentence."""
     base_url: str | None = setting(ORIGIN, '"http://127.0.0.1:5000"')
     """Scheme, host and port used in place of the vendor's; paths stay the same (aws: the endpoint URL)."""
     serverless_url: str | None = setting(ORIGIN, '"http://127.0.0.1:5001"', only="runpod")

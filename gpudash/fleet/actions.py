@@ -4,6 +4,7 @@
 |-----------------------------------|--------------|---------------------------------------------------------------|
 | launch                            | `launch`     | the policy read back from its own daemon                      |
 | stop, hibernate, terminate, start | `endings`    | the cloud's listing                                           |
+| bid                               | `bids`       | the cloud's own answer                                        |
 | restart                           | `restarts`   | the listing: it went down and runs again                      |
 | extend, keepalive                 | `leases`     | the host's own answer                                         |
 | push, adopt                       | `guarding`   | the policy read back; the ledger                              |
@@ -22,7 +23,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from gpudash.fleet import endings, guarding, launch, leases, permissions, restarts, serverless, steps
+from gpudash.fleet import bids, endings, guarding, launch, leases, permissions, restarts, serverless, steps
 from gpudash.fleet.desk import SENT_AT, Desk
 from gpudash.fleet.pace import backoff_s
 from gpudash.fleet.record import ENDING_VERBS, Record
@@ -66,6 +67,7 @@ def _is_rearming(operation: Operation) -> bool:
 _ADVANCE: dict[Verb, Callable[[Desk, Operation], Operation]] = {
     Verb.LAUNCH: launch.advance,
     **dict.fromkeys(_COMING_BACK, _advance_start),
+    Verb.BID: bids.advance_bid,
     Verb.EXTEND: leases.advance_extend,
     Verb.KEEPALIVE: leases.advance_keep_awake,
     Verb.PUSH: guarding.advance_push,
@@ -140,6 +142,10 @@ class Actions:
         """See `endings.intend_start`."""
         return endings.intend_start(self.desk, key)
 
+    def intend_bid(self, key: InstanceKey, usd_per_hour: Decimal) -> Operation:
+        """See `bids.intend_bid`."""
+        return bids.intend_bid(self.desk, key, usd_per_hour)
+
     def intend_restart(self, key: InstanceKey) -> Operation:
         """See `restarts.intend_restart`."""
         return restarts.intend_restart(self.desk, key)
@@ -188,6 +194,10 @@ class Actions:
     def start(self, key: InstanceKey) -> Operation:
         """Bring a stopped or hibernated instance back."""
         return self.advance(self.intend_start(key))
+
+    def bid(self, key: InstanceKey, usd_per_hour: Decimal) -> Operation:
+        """Offer another price for a spot instance."""
+        return self.advance(self.intend_bid(key, usd_per_hour))
 
     def restart(self, key: InstanceKey) -> Operation:
         """Restart a running instance in place. Never asked twice."""

@@ -13,9 +13,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -62,6 +64,8 @@ TICK_S = 1.0
 SYNC_S = 2.0
 """How often the ledger is looked at for what other processes did."""
 SPENT_S = 10.0
+BALANCE_S = 300.0
+"""How often an account that is paid in advance is asked what is left."""
 PRUNE_FIRST_S, PRUNE_S = 300.0, 6 * 3600.0
 """When the ledger lets go of what is old: well after the start, and a few times a day."""
 ERROR_FIRST_S, ERROR_MOST_S = 2.0, 120.0
@@ -69,6 +73,8 @@ ERROR_FIRST_S, ERROR_MOST_S = 2.0, 120.0
 OFFERS_S = 30.0
 PEEK_S = 5.0
 """How long a page about one instance waits for a connection to its host."""
+SLICE = 50
+"""Rows that are merged at a time; some thousand at once would hold up a key."""
 QUIT_S = 1.5
 """How long quitting waits for requests that are on their way."""
 
@@ -88,6 +94,7 @@ class Fleet:
         self._asked_at: dict[InstanceKey, float] = {}
         self._wanted: set[InstanceKey] = set()
         self._restored: set[InstanceKey] = set()
+        self._leaving = False
         self._restorer = Restorer(session.clock)
 
     async def __aenter__(self) -> Fleet:
@@ -99,6 +106,10 @@ class Fleet:
         self._all = [self._tasks.create_task(self._watch_account(account)) for account in self.session.accounts]
         for every_s, work in ((STEP_S, self._step), (TICK_S, self._tick), (SYNC_S, self._sync), (SPENT_S, self._spent)):
             self._all.append(self._tasks.create_task(_again_and_again(every_s, work)))
+        for account in self.session.prepaid_accounts:
+            self._all.append(
+                self._tasks.create_task(_again_and_again(BALANCE_S, functools.partial(self._ask_balance, account)))
+            )
         for account in self.session.serverless_accounts:
             self._all.append(self._tasks.create_task(self._watch_endpoints(account)))
         self._all.append(self._tasks.create_task(_again_and_again(PRUNE_S, self._prune, first_s=PRUNE_FIRST_S)))
@@ -107,6 +118,7 @@ class Fleet:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._leaving = True
         for task in self._all:
             task.cancel()
         await self._tasks.__aexit__(None, None, None)
@@ -132,6 +144,10 @@ class Fleet:
             return self.session.actions.reason_against(verb, self.store.records.get(key))
         reasons = [self.session.actions.reason_against(verb, None, account) for account in self.session.accounts]
         return None if None in reasons else (reasons[0] if reasons else "No account is in use.")
+
+    def reason_against_endpoint(self, verb: Verb, endpoint: Endpoint) -> str | None:
+        """Why that verb cannot be done to an endpoint now, or None. Instant."""
+        return self.session.actions.reason_against(verb, None, endpoint.key.account)
 
     def ssh_argv(self, key: InstanceKey) -> list[str]:
         """The command line of a shell on the instance.
@@ -274,17 +290,17 @@ class Fleet:
             regions = await self._lanes["read", account, REGIONS].call(self.session.regions_of, account)
             self.session.note_regions(account, regions)
             self._publish(ChangeSet(health=True))
+            for region in regions:  # at once: only a failure is a reason to wait
+                self._all.append(self._tasks.create_task(self._watch_region(account, region)))
 
         while not regions:
             await self._patiently(account, REGIONS, ask)
-        for region in regions:
-            self._all.append(self._tasks.create_task(self._watch_region(account, region)))
 
     async def _watch_region(self, account: str, region: str) -> None:
         lane = self._lanes["read", account, region]
 
         def show(page: Listing[Instance]) -> None:
-            self._from_thread(lambda: self._publish(self.store.apply_page(page)))
+            self._from_thread(self._page_came, page)
 
         async def ask() -> None:
             await self._absorb(await lane.call(self.session.list_instances, account, region, show))
@@ -319,6 +335,12 @@ class Fleet:
         self._publish(self.store.apply_failure(account, region, told, now, now + self.session.pace.span(wait_s)))
         return wait_s
 
+    async def _ask_balance(self, account: str) -> None:
+        """A balance that does not come is no trouble of its own: the old one stays, and listings tell of the cloud."""
+        with contextlib.suppress(GpudashError):
+            balance = await self._lanes["balance", account].call(self.session.balance_of, account)
+            self._publish(self.store.apply_balance(balance))
+
     async def _watch_endpoints(self, account: str) -> None:
         wake = self._wake.setdefault((account, SERVERLESS), asyncio.Event())
         while True:
@@ -336,13 +358,29 @@ class Fleet:
 
     async def _absorb(self, listing: Listing[Any]) -> None:
         weight = self.store.weigh(listing)
+        await self._show_rows(listing)  # so that the merge itself finds them confirmed
         change = self.store.apply_listing(listing)
         self._publish(change)
         kept, missing = self.store.kept(listing), self.store.missing(listing)
         news = await self._ledger.call(self.session.keeper.keep, listing, kept, missing, weight, change.removed)
         for key in change.removed:
             self._lanes["local", "links"].submit(self.session.let_go, [key])
-        self._publish(self.session.show(news))
+        accruals = list((news.accruals or {}).items())
+        for start in range(0, len(accruals), SLICE):
+            self._publish(self.store.apply_accruals(dict(accruals[start : start + SLICE])))
+            await asyncio.sleep(0)
+        self._publish(self.session.show(replace(news, accruals=None)))
+
+    def _page_came(self, page: Listing[Instance]) -> None:
+        if not self._leaving:
+            self._tasks.create_task(self._show_rows(page))
+
+    async def _show_rows(self, listing: Listing[Any]) -> None:
+        """Show what a long list, or a page of one, has: in slices, between which keys are answered."""
+        for start in range(0, len(listing.items), SLICE):
+            part = replace(listing, items=listing.items[start : start + SLICE], complete=False)
+            self._publish(self.store.apply_page(part))
+            await asyncio.sleep(0)
 
     async def _ask_accounts(self, names: list[str], ask: Callable[[str], Listing[Any]]) -> list[Listing[Any]]:
         asked_at = self.clock.now()

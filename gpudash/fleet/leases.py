@@ -100,8 +100,14 @@ def advance_extend(desk: Desk, operation: Operation) -> Operation:
     policy = codec.unpack(Policy, operation.params[POLICY])
     params = with_params(operation, **{SENT_AT: desk.clock.now()})
     operation = desk.save(operation, attempts=operation.attempts + 1, next_try_at=None, params=params)
+    before = desk.ledger.policies().get(key) or (record.instance.tag_policy if record is not None else None)
     desk.ledger.set_policy(key, policy)
-    trouble = _tag(desk, key, policy, record)
+    try:
+        trouble = _tag(desk, key, policy, record)
+    except Refused as exc:  # another guard of that instance would not keep it
+        if before is not None:
+            desk.ledger.set_policy(key, replace(before, revision=policy.revision + 1))
+        return fail(desk, operation, exc)
     if trouble is None:
         operation = desk.save(operation, params=with_params(operation, **{TAGGED: True}))
     if record is None:

@@ -76,6 +76,8 @@ def _pointless(verb: Verb, record: Record) -> str | None:
     instance, state = record.instance, record.instance.state
     if verb is Verb.START and state not in _OFF:
         return f"{instance.name} is {state.value}; only a stopped instance can be started."
+    if verb is Verb.BID and not instance.spot:
+        return f"{instance.name} is on demand; only an interruptible instance has a bid."
     if verb is Verb.RESTART and state not in RESTARTABLE:
         return f"{instance.name} is {state.value}; only what runs can be restarted."
     if verb in {Verb.STOP, Verb.HIBERNATE} and state in _OFF:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gpudash import paths
 from gpudash.clock import Clock, ScaledClock, SystemClock
-from gpudash.errors import GpudashError, NotFound
+from gpudash.errors import GpudashError, NotFound, Unsupported
 from gpudash.fleet import hostpoll, serverless, tunnels
 from gpudash.fleet.accounts import Accounts
 from gpudash.fleet.actions import Actions
@@ -41,14 +41,15 @@ from gpudash.fleet.resolve import resolve
 from gpudash.fleet.store import FleetStore
 from gpudash.fleet.tidying import Tidier
 from gpudash.ledger import Ledger
+from gpudash.model.balance import Balance
 from gpudash.model.capability import Capabilities
-from gpudash.model.endpoint import Endpoint
+from gpudash.model.endpoint import SERVERLESS, Endpoint
 from gpudash.model.instance import Instance, InstanceKey
 from gpudash.model.listing import Listing
 from gpudash.model.offer import Offer, OfferFilter
 from gpudash.model.operation import Operation
 from gpudash.model.policy import Policy
-from gpudash.providers.base import CleanUp, Leftover, ListsInPages, Provider
+from gpudash.providers.base import CleanUp, HasBalance, Leftover, ListsInPages, Provider
 
 if TYPE_CHECKING:
     from gpudash.config import Config
@@ -272,11 +273,50 @@ class Session:
 
     def look_at_endpoints(self, timeout_s: float) -> list[Listing[Endpoint]]:
         """Serverless endpoints, one listing an account that can have some; store and ledger hear of them."""
-        listings = self._ask_accounts(self.serverless_accounts, timeout_s, self.list_endpoints)
+        return self.take_endpoints(self.ask_endpoints(), timeout_s)
+
+    def ask_endpoints(self) -> dict[str, Future[Listing[Endpoint]]]:
+        """Ask for serverless endpoints, by account, in lanes of their own; `take_endpoints` takes what has come."""
+        names = self.serverless_accounts
+        return {name: self.lanes[SERVERLESS, name].submit(self.list_endpoints, name) for name in names}
+
+    def take_endpoints(
+        self, asked: Mapping[str, Future[Listing[Endpoint]]], timeout_s: float
+    ) -> list[Listing[Endpoint]]:
+        """Put the listings that come in time into store and ledger; who fails or is silent answers incomplete."""
+        wait(asked.values(), timeout=timeout_s)
+        now = self.clock.now()
+        listings = [self.answer_of(name, future, now, timeout_s) for name, future in asked.items()]
         for listing in listings:
             self.note_endpoints(listing)
             self.store.apply_endpoints(listing)
         return listings
+
+    @property
+    def prepaid_accounts(self) -> tuple[str, ...]:
+        """Accounts that are paid in advance."""
+        return tuple(name for name in self.accounts if self.providers.capabilities(name).has_balance)
+
+    def ask_balances(self) -> list[Future[Balance]]:
+        """Ask what is left, in lanes of their own; `take_balances` takes what has come."""
+        return [self.lanes["balance", name].submit(self.balance_of, name) for name in self.prepaid_accounts]
+
+    def take_balances(self, asked: Iterable[Future[Balance]], timeout_s: float) -> None:
+        """Put the balances that come in time into the store. One that fails is left out: its listing says why."""
+        for future in wait(asked, timeout=timeout_s).done:
+            if future.exception() is None:
+                self.store.apply_balance(future.result())
+
+    def balance_of(self, account: str) -> Balance:
+        """Blocking; for lanes.
+
+        Raises:
+            Unsupported: that cloud has no balance.
+        """
+        provider = self.providers[account]
+        if not isinstance(provider, HasBalance):
+            raise Unsupported(f"{account} is not paid in advance.")
+        return provider.balance()
 
     @property
     def serverless_accounts(self) -> tuple[str, ...]:

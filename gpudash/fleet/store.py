@@ -23,6 +23,7 @@ from gpudash.fleet.history import History
 from gpudash.fleet.policytags import merged
 from gpudash.fleet.record import ENDING_VERBS, Record
 from gpudash.fleet.totals import Totals, sum_up
+from gpudash.model.balance import Balance
 from gpudash.model.endpoint import Endpoint
 from gpudash.model.guard import FRESH_FOR
 from gpudash.model.host import HostStatus
@@ -68,6 +69,8 @@ class FleetStore:
         """By account and source (``budget``, ``balance``)."""
         self.operations: dict[str, Operation] = {}
         self.endpoints = EndpointBook()
+        self.balances: dict[str, Balance] = {}
+        """By account, where a cloud is paid in advance."""
         self.policies: dict[InstanceKey, Policy] = {}
         """What the ledger holds as decided."""
         self.adopted: frozenset[InstanceKey] = frozenset()
@@ -145,6 +148,8 @@ class FleetStore:
 
     def apply_page(self, page: Listing[Instance]) -> ChangeSet:
         """Show a part of a listing that is still coming. It says nothing of what it lacks, nor of the lane's health."""
+        if page.asked_at < self._asked.get((page.account, page.region), page.asked_at):
+            return ChangeSet()
         alive = [item for item in page.items if not item.state.is_terminal]
         known = {item.key for item in alive} & self.records.keys()
         seen = {item.key for item in alive if self._see(item, page.fetched_at)}
@@ -261,6 +266,12 @@ class FleetStore:
             changed |= self._put(self._with_policy(replace(record, instance=self._owned(record.instance)))).changed
         return ChangeSet(changed=frozenset(changed))
 
+    def apply_balance(self, balance: Balance) -> ChangeSet:
+        """What is left in an account; it stands beside the account's name."""
+        self.balances[balance.account] = balance
+        notes = {name: AccountNote(str(one), one.is_short) for name, one in self.balances.items()}
+        return self.apply_notes("balance", notes)
+
     def apply_endpoints(self, listing: Listing[Endpoint]) -> ChangeSet:
         """Serverless endpoints of one account, as they came."""
         return ChangeSet(endpoints=self.endpoints.apply(listing))
@@ -358,8 +369,9 @@ class FleetStore:
             new = Record(item, at, accrual=spent, fresh_for=fresh)
             self.records[item.key] = self._with_operation(self._with_policy(new))
             return True
-        if old.instance == item and old.missing_since is None:
-            self.records[item.key] = replace(old, listed_at=at)
+        if (old.instance is item or old.instance == item) and old.missing_since is None:
+            if old.listed_at != at:
+                self.records[item.key] = replace(old, listed_at=at)
             return False
         self.records[item.key] = self._with_policy(replace(old, instance=item, listed_at=at, missing_since=None))
         return True

@@ -24,7 +24,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from gpudash.errors import NeedsUser
-from gpudash.model.instance import InstanceKey
+from gpudash.model.instance import Instance, InstanceKey
+
+_SINCE = "_since-"
+"""Before the moment in a name of `alias_of`; no escape of `alias` looks so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,17 @@ class HostKeyUndecided(NeedsUser):
         super().__init__(text, hint=hint)
         self.offered = offered
         self.held = held
+
+
+def alias_of(instance: Instance) -> str:
+    """The name under which an instance's present host key stands: another one each time its disk is made anew.
+
+    A container that loses its disk with every stop makes a new host key with every start; that is a first contact and
+    no changed key.
+    """
+    since = instance.ssh.host_key_since if instance.ssh is not None else None
+    name = alias(instance.key)
+    return name if since is None else f"{name}{_SINCE}{int(since.timestamp())}"
 
 
 def alias(key: InstanceKey) -> str:
@@ -106,8 +120,10 @@ class KnownHosts:
         self._rewrite(name, [f"{name} {key.type} {blob}"])
 
     def forget(self, name: str) -> None:
-        """The instance is gone; its id will not come back."""
-        self._rewrite(name, [])
+        """The instance is gone; its id will not come back. Names of earlier disks of it go as well."""
+        names = {part for line in self._lines() for part in line.names if part.startswith(f"{name}{_SINCE}")}
+        for each in (name, *sorted(names)):
+            self._rewrite(each, [])
 
     def _lines(self) -> list[_Line]:
         try:

@@ -25,7 +25,7 @@ from gpudash.hosts.auth import AuthUndecided
 from gpudash.hosts.connect import Refused, broken, connect
 from gpudash.hosts.execute import ExecResult, run
 from gpudash.hosts.forward import Acceptor, Forward
-from gpudash.hosts.hostkeys import HostKey, KnownHosts, alias
+from gpudash.hosts.hostkeys import HostKey, KnownHosts, alias_of
 from gpudash.hosts.pulse import Beat, Pulse
 from gpudash.hosts.states import Backoff, Limits, LinkState
 from gpudash.model.instance import Instance, InstanceKey, SshAddress
@@ -89,7 +89,7 @@ class Link:
         self.clock = clock
         self.limits = limits or Limits()
         self._known = known
-        self._alias = alias(instance.key)
+        self._alias = alias_of(instance)
         self._target = _Target.of(instance)
         self._acceptor = acceptor or Acceptor()
         self._on_change = on_change
@@ -201,7 +201,7 @@ class Link:
             if target == self._target:
                 return
             moved = target.address != self._target.address
-            self._target = target
+            self._target, self._alias = target, alias_of(instance)
             if not moved:
                 return
             self._poked = True

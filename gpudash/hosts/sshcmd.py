@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpudash.errors import LinkDown
-from gpudash.hosts.hostkeys import alias
+from gpudash.hosts.hostkeys import alias_of
 from gpudash.model.instance import Instance
 
 
@@ -30,7 +30,7 @@ def ssh_argv(instance: Instance, *, command: Sequence[str] | None = None, state_
     if address.identity_file:
         argv += ["-i", address.identity_file]
     for option in (
-        f"HostKeyAlias={alias(instance.key)}",
+        f"HostKeyAlias={alias_of(instance)}",
         f"UserKnownHostsFile={_quoted(state_dir / 'known_hosts')}",
         "GlobalKnownHostsFile=/dev/null",
         "HashKnownHosts=no",

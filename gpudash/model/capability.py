@@ -17,6 +17,7 @@ class Verb(StrEnum):
     STOP = "stop"
     HIBERNATE = "hibernate"
     RESTART = "restart"
+    BID = "bid"
     TERMINATE = "terminate"
     EXTEND = "extend"
     KEEPALIVE = "keepalive"
@@ -84,6 +85,8 @@ class Capabilities:
     """The host key's fingerprint comes from the cloud, so that first contact can be checked."""
     why_not: dict[Verb, str]
     """For each verb that is missing: why, and what to do instead."""
+    has_balance: bool = False
+    """It is paid in advance: the adapter is `HasBalance`."""
     has_endpoints: bool = False
     """There are serverless endpoints: the adapter is `HasEndpoints`."""
     lists_everywhere: bool = False
@@ -95,6 +98,8 @@ class Capabilities:
     """What a launch can be told beside type, region and limits."""
     can_restart: bool = False
     """A running instance can be restarted in place."""
+    takes_bids: bool = False
+    """The price offered for a spot instance can be changed while it lives."""
 
     def lane_of(self, region: str) -> str:
         """The region of the lane in which an instance launched there is listed."""
@@ -105,6 +110,8 @@ class Capabilities:
         if verb is Verb.RESTART and not self.can_restart:
             other = "stop and start it" if self.can_stop else "reboot it from inside"
             return f"There is no restart at {self.provider}; {other}."
+        if verb is Verb.BID and not self.takes_bids:
+            return f"{self.provider} takes no bids."
         return self.why_not.get(verb)
 
     def launch_option(self, name: str) -> LaunchOption | None:

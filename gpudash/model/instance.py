@@ -76,6 +76,8 @@ class SshAddress:
     """``SHA256:…`` told by the provider out of band; a host that shows another is refused."""
     supports_sftp: bool = True
     """False for proxies that offer a shell only (RunPod's)."""
+    host_key_since: datetime | None = None
+    """Where the host's disk was made anew at that moment, its key with it: keys seen before do not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,12 @@ class Instance:
     place: str | None = None
     """Region, data centre or country, at clouds whose keys have the region `EVERYWHERE`."""
     parent: str | None = None
+    lost_on_stop: str | None = None
+    """What a stop wipes beside the memory, where it wipes anything: ``50 GB container disk``."""
+    stays_after_stop: str | None = None
+    """What a stop keeps, where that is not the whole disk."""
+    stopped_price: Price | None = None
+    """What is kept costs once it is stopped, where that differs from `storage_price`."""
     lost_on_terminate: str | None = None
     """What ends with it, in a few words for the dialog: ``32 GB disk``."""
     stays_after_terminate: str | None = None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Protocol, runtime_checkable
 
+from gpudash.model.balance import Balance
 from gpudash.model.capability import Capabilities
 from gpudash.model.endpoint import Bounds, Endpoint, Job
 from gpudash.model.instance import Instance, InstanceKey
@@ -63,6 +65,15 @@ class Endpoints(Protocol):
 
     def cancel(self, key: InstanceKey, job_id: str) -> Job:
         """Take a job back; one that is over stays as it is."""
+        ...
+
+
+@runtime_checkable
+class HasBalance(Protocol):
+    """An adapter of a cloud that is paid in advance."""
+
+    def balance(self) -> Balance:
+        """What is left in the account, and what it lasts for."""
         ...
 
 
@@ -162,6 +173,15 @@ class Restarts(Protocol):
 
     def restart(self, key: InstanceKey) -> None:
         """Ask for it and return. Asked twice it is two restarts, so never repeated inside."""
+        ...
+
+
+@runtime_checkable
+class TakesBids(Protocol):
+    """A cloud where the price offered for a spot instance can be changed (`capabilities.takes_bids`)."""
+
+    def set_bid(self, key: InstanceKey, usd_per_hour: Decimal) -> None:
+        """Offer that much for the whole machine from now on. The same again changes nothing."""
         ...
 
 

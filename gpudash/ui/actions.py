@@ -106,10 +106,6 @@ def _undo(situation: Situation) -> str | None:
     return None if situation.can_undo else "Nothing is held back: a stop can be undone for 5 s after it was asked for."
 
 
-def _later(subject: str) -> Reason:
-    return lambda _: f"{subject} are not part of this version yet."
-
-
 class Action(NamedTuple):
     """One thing a key does."""
 
@@ -200,14 +196,14 @@ ACTIONS: tuple[Action, ...] = (
     Action("adopt", "d", "adopt", "Take an instance under management, with the default limits.", "act", _BOTH,
            Danger.CHANGES, _verb(Verb.ADOPT)),
     Action("toggle_tunnels", "t", "tunnels", "Tunnels on or off.", "act", _BOTH, reason=_tunnels, footer=4),
-    Action("ssh", "s", "ssh", "A shell on the instance, by the real ssh; the dashboard comes back after it.", "act",
+    Action("ssh", "s", "ssh", "A shell on the instance by ssh; the dashboard waits for its end.", "act",
            _BOTH, reason=_ssh, footer=5),
     Action("copy_ssh", "y", "copy ssh", "Copy the ssh command to the clipboard.", "act", _BOTH, reason=_ssh),
     Action("details", "enter", "details", "Everything about one instance on a page.", "look", _FLEET,
            reason=_one, footer=10),
     Action("filter", "/", "filter", "Filter as you type: words, column:value, price<3, ! negates.", "look",
            frozenset({"fleet", "list"}), footer=11),
-    Action("faults", "!", "faults", "Only what needs a person: unguarded, unproved, broken; again shows all.", "look",
+    Action("faults", "!", "faults", "Only what needs a person: unguarded, unproved, broken; or all.", "look",
            _FLEET),
     Action("mark", "space", "mark", "Mark the row; actions apply to all marked rows.", "look", _FLEET, reason=_one),
     Action("mark_up", "shift+up", "mark up", "Mark a range upwards; back again takes it back.", "look", _FLEET, reason=_one),
@@ -225,8 +221,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("events", "e", "events", "What happened, newest first.", "list", _FLEET),
     Action("costs", "c", "costs", "What each instance costs and has cost.", "list", _FLEET),
     Action("leftovers", "l", "leftovers", "What bills without a running instance.", "list", _FLEET),
-    Action("pools", "P", "pools", "Pools and serverless endpoints.", "list", _FLEET,
-           reason=_later("Pools and serverless endpoints")),
+    Action("pools", "P", "pools", "Pools and serverless endpoints.", "list", _FLEET),
     Action("palette", ":,ctrl+p", "palette", "Every verb, screen, instance and theme by name.", "program", _ALL,
            footer=12),
     Action("help", "?,f1", "help", "This list of keys.", "program", _ALL, footer=13),

@@ -14,6 +14,7 @@ _DONE = {
     Verb.LAUNCH: "is up and guarded",
     Verb.START: "runs",
     Verb.RESTART: "runs again",
+    Verb.BID: "has its new bid",
     Verb.STOP: "is stopped; the cloud confirms it",
     Verb.HIBERNATE: "is hibernated; the cloud confirms it",
     Verb.TERMINATE: "is gone; the cloud confirms it",

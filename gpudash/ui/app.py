@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import gc
 import signal
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from datetime import tzinfo
@@ -19,7 +20,9 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, cast
 
 from rich.console import RenderableType
+from rich.control import Control
 from textual import events
+from textual._ansi_sequences import SYNC_END, SYNC_START
 from textual._compositor import CompositorUpdate
 from textual.app import App
 from textual.binding import BindingType
@@ -32,7 +35,7 @@ from gpudash.errors import ConfigError, GpudashError
 from gpudash.fleet.changes import ChangeSet
 from gpudash.ui import actions, themes
 from gpudash.ui.announce import Announcer
-from gpudash.ui.delta import Ready, Shown
+from gpudash.ui.delta import Shown
 from gpudash.ui.pick_theme import BackgroundTold
 from gpudash.ui.port import FleetPort
 from gpudash.ui.remembered import Remembered, Views
@@ -76,6 +79,8 @@ class Options(NamedTuple):
     """Start with the welcome screen: there is no cloud account."""
     prepare: Callable[[FleetPort], Coroutine[Any, Any, None]] | None = None
     """Runs beside the first frame, such as starting a few demo hosts."""
+    start_hosts: Callable[[FleetPort], Coroutine[Any, Any, None]] | None = None
+    """Fills an empty sandbox, when the welcome screen is answered so."""
     problems: tuple[str, ...] = ()
     """What was wrong with settings, themes or keys; said once."""
     ledger_notice: str | None = None
@@ -143,7 +148,7 @@ class GpudashApp(App[int], inherit_bindings=False):
         if self.options.welcome:
             from gpudash.ui.screens.welcome import WelcomeScreen
 
-            self.push_screen(WelcomeScreen())
+            self.push_screen(WelcomeScreen(self.options.start_hosts))
 
     async def _run_fleet(self) -> None:
         async with contextlib.AsyncExitStack() as stack:
@@ -181,7 +186,7 @@ class GpudashApp(App[int], inherit_bindings=False):
 
     async def _quit(self, code: int) -> None:
         self._leave.set()
-        self.views.save()
+        await asyncio.to_thread(self.views.save)
         if self.options.frame_saver is not None:
             self.options.frame_saver(self)
         workers = [worker for worker in self.workers if worker.group == "fleet"]
@@ -267,29 +272,42 @@ class GpudashApp(App[int], inherit_bindings=False):
         if problem is not None:
             self.say(problem, "tone-bad")
             return
+        self.carry_out(self._keep_theme(name))
+
+    async def _keep_theme(self, name: str) -> None:
         from gpudash import paths
         from gpudash.config import save_setting
 
         path = self.fleet.session.config.path or paths.config_file()
         try:
-            save_setting(path, "defaults.theme", name)
+            await asyncio.to_thread(save_setting, path, "defaults.theme", name)
         except (GpudashError, OSError) as exc:
             self.say(f"Theme {name}, but it could not be kept: {exc}", "tone-warn")
         else:
             self.say(f"Theme {name}, kept in {path}.", "muted")
 
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
-        """Where Textual writes a frame: only what differs from the one before."""
-        if isinstance(renderable, CompositorUpdate) and not self._batch_count and not self.is_headless:
-            text = self.shown.bytes_for(renderable, self.console._color_system)
-            cursor = self.screen.outer_size.clamp_offset(self.cursor_position)
-            if text is None:
-                self.shown.forget()
-            elif text or cursor != self._previous_cursor_position:
-                renderable = Ready(text)
-            else:
-                renderable = None
-        super()._display(screen, renderable)
+        """Where Textual writes a frame: only what differs from the one before, and in one go."""
+        driver = self._driver
+        is_shown = self._running and not self._closed and not self._batch_count
+        if driver is None or driver.is_headless or not is_shown or not isinstance(renderable, CompositorUpdate):
+            super()._display(screen, renderable)
+            return
+        text = self.shown.bytes_for(renderable, self.console._color_system)
+        if text is None:
+            self.shown.forget()
+            super()._display(screen, renderable)
+            return
+        cursor = self.screen.outer_size.clamp_offset(self.cursor_position)
+        if text or cursor != self._previous_cursor_position:
+            self._previous_cursor_position = cursor
+            begin, end = (SYNC_START, SYNC_END) if self._sync_available else ("", "")
+            frame = f"{begin}{text}{Control.move_to(*cursor).segment.text}{end}"
+            size = 8192 if sys.platform == "win32" else len(frame)  # Windows consoles fail on more at once
+            for start in range(0, len(frame), size):
+                driver.write(frame[start : start + size])
+            driver.flush()
+        self.post_display_hook()
 
     def repaint_all(self) -> None:
         """Every line anew: a terminal that was away shows nothing of what did not change."""

@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 from rich.cells import cell_len
 from rich.color import ColorSystem
-from rich.console import Console
 from rich.style import Style
 from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
 from textual.strip import Strip
@@ -25,16 +24,8 @@ from textual.strip import Strip
 Piece = tuple[str, str]
 """Text, and the numbers of its SGR code."""
 _RESET = "\x1b[m"
-
-
-class Ready(CompositorUpdate):
-    """An update whose bytes are made already."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    def render_segments(self, console: Console) -> str:
-        return self.text
+KNOWN_STRIPS = 200
+"""Lines whose words are remembered beyond those on screen, for tables that scroll."""
 
 
 class Shown:
@@ -43,14 +34,17 @@ class Shown:
     def __init__(self) -> None:
         self._strips: dict[int, tuple[Strip | None, ...]] = {}
         """By line, what it was made of; only where all of it is known."""
-        self._lines: dict[int, list[Piece]] = {}
-        """By line, its words and looks; only where each character takes one cell."""
+        self._lines: dict[int, tuple[list[Piece], int]] = {}
+        """By line, its words and looks with its length; only where each character takes one cell."""
+        self._known: dict[int, tuple[Strip, list[Piece], bool]] = {}
+        """By identity of a strip, its words and looks, and whether each character takes one cell."""
         self._codes: dict[Style | None, str] = {None: ""}
 
     def forget(self) -> None:
         """Nothing is known of what stands there: whatever comes next is written whole."""
         self._strips.clear()
         self._lines.clear()
+        self._known.clear()
 
     def bytes_for(self, update: CompositorUpdate, colors: ColorSystem | None) -> str | None:
         """What to write so that the update is on screen, nothing where it is; None for an update of another kind."""
@@ -89,33 +83,34 @@ class Shown:
             if cuts is not None:
                 x, end = cuts[number]
             if strip is None:
-                kept = None if old is None else _cut(old, x, end)
-                new = None if new is None or kept is None else new + kept
+                new = None if new is None or old is None else new + _cut(old[0], x, end)
+                x = end
                 continue
-            pieces = self._pieces(strip, colors)
-            if new is not None and all(text.isascii() or _is_plain(text) for text, _ in pieces):
-                new += pieces
-            else:
-                new = None
+            pieces, is_plain = self._pieces(strip, colors)
+            new = None if new is None or not is_plain else new + pieces if new else pieces
             x += strip.cell_length
         if whole:
             self._strips[y] = strips
         if new is not None:
-            self._lines[y] = new
-            if old is not None and _length(old) == _length(new):
-                writer.differences(y, old, new)
+            self._lines[y] = new, x
+            if old is not None and old[1] == x:
+                writer.differences(y, old[0], new)
                 return
         x = 0
         for number, strip in enumerate(strips):
             if cuts is not None:
                 x = cuts[number][0]
             if strip is not None:
-                writer.write(y, x, self._pieces(strip, colors))
+                writer.write(y, x, self._pieces(strip, colors)[0])
                 x += strip.cell_length
 
-    def _pieces(self, strip: Strip, colors: ColorSystem | None) -> list[Piece]:
+    def _pieces(self, strip: Strip, colors: ColorSystem | None) -> tuple[list[Piece], bool]:
+        known = self._known.get(id(strip))
+        if known is not None and known[0] is strip:
+            return known[1], known[2]
         codes = self._codes
         pieces: list[Piece] = []
+        is_plain = True
         for text, style, _ in strip:
             code = codes.get(style)
             if code is None:
@@ -126,7 +121,11 @@ class Shown:
                 code = codes[style] = Strip.render_ansi(style, colors or ColorSystem.TRUECOLOR)
             if text:
                 pieces.append((text, code))
-        return pieces
+                is_plain = is_plain and (text.isascii() or _is_plain(text))
+        if len(self._known) > KNOWN_STRIPS:
+            self._known.clear()
+        self._known[id(strip)] = strip, pieces, is_plain
+        return pieces, is_plain
 
 
 class _Writer:
@@ -231,10 +230,6 @@ def _look(code: str) -> _Look:
 def _is_plain(text: str) -> bool:
     """Whether each character takes one cell, so that its place in the text is its place on the line."""
     return all(cell_len(character) == 1 for character in text)
-
-
-def _length(pieces: Iterable[Piece]) -> int:
-    return sum(len(text) for text, _ in pieces)
 
 
 def _cut(pieces: Iterable[Piece], start: int, end: int) -> list[Piece]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +71,7 @@ def launch(run: Run) -> int:
     try:
         app, close = _build(run, early, no_color)
         try:
-            app.run()
+            app.run(mouse=not _keeps_escape_back(os.environ))
         finally:
             close()
     except GpudashError as exc:
@@ -113,6 +113,11 @@ def _wants_to_know(run: Run, no_color: bool) -> bool:
     return run.config.defaults.theme is None and not no_color and can_be_asked(os.environ)
 
 
+def _keeps_escape_back(environment: Mapping[str, str]) -> bool:
+    """GNU screen keeps a lone Esc until the next key while a program asks for the mouse; Esc is worth more."""
+    return "STY" in environment and "TMUX" not in environment
+
+
 def _build(run: Run, early: EarlyFrame, no_color: bool) -> tuple[GpudashApp, Callable[[], None]]:
     from gpudash.ui.app import GpudashApp, Options
     from gpudash.ui.glyphs import wants_ascii
@@ -127,7 +132,8 @@ def _build(run: Run, early: EarlyFrame, no_color: bool) -> tuple[GpudashApp, Cal
             ascii_only=wants_ascii(),
             badge=run.badge,
             welcome=_is_first_run(run),
-            prepare=_start_hosts if run.demo and not run.read_only else None,
+            prepare=_start_hosts if run.kind == "demo" and not run.read_only else None,
+            start_hosts=None if run.read_only else _start_hosts,
             problems=problems,
             ledger_notice=notice,
             views_file=None if run.synthetic else paths.state_dir() / f"views-{run.kind}.json",

@@ -268,21 +268,21 @@ def event_lines(events: Sequence[Event], scene: Scene, limit: int) -> list[Line]
     ]
 
 
-def step_spans(operation: Operation, scene: Scene) -> Line:
-    """The steps of an operation on one line: ``✓ asked (1.2 s)  ● booting 1m12s``."""
+def step_spans(operation: Operation, scene: Scene, *, brief: bool = False) -> Line:
+    """The steps of an operation on one line: ``✓ asked 1.2 s   ● booting 1m12s``; in brief, no times of what is done."""
     spans: list[Span] = []
     for step in operation.steps:
         glyph, token = _STEP.get(step.state, ("·", "muted"))
-        detail = step.detail
+        detail = "" if brief and step.state == "done" else step.detail
         if step.state == "now" and step.at is not None:
             detail = f"{fmt.length(scene.now - step.at)} {detail}".rstrip()
         spans += [
             (f"{glyph} ", token),
             (step.name, "value" if step.state == "now" else "text" if step.state == "done" else "muted"),
             (f" {detail}" if detail else "", "muted"),
-            ("   ", "text"),
+            ("  " if brief else "   ", "text"),
         ]
-    return tuple(spans)
+    return tuple(spans[:-1])
 
 
 def facts(record: Record, extras: Extras, scene: Scene, width: int, limit: int) -> list[Line]:

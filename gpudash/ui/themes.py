@@ -61,14 +61,17 @@ class ThemeFile:
         variables = {("text-color" if name == "text" else name): look.color.css for name, look in self.looks.items()}
         variables |= {f"ground-{name}": color.css for name, color in self.grounds.items()}
         cursor, text = self.grounds["cursor"].css, self.looks["value"].color.css
+        field, ink = text, self.grounds["background"].css
         if self.ansi:
-            cursor, text = "ansi_white", "ansi_black"
+            # Reversed, because no pair of unknown colours is sure to be readable; and `plain` shall have none.
+            cursor = text = field = ink = "ansi_default"
         variables |= {
             "block-cursor-background": cursor,
             "block-cursor-foreground": text,
-            "block-cursor-text-style": "bold",
-            "input-cursor-background": self.looks["value"].color.css if not self.ansi else "ansi_white",
-            "input-cursor-foreground": self.grounds["background"].css if not self.ansi else "ansi_black",
+            "block-cursor-text-style": "bold reverse" if self.ansi else "bold",
+            "input-cursor-background": field,
+            "input-cursor-foreground": ink,
+            "input-cursor-text-style": "reverse" if self.ansi else "none",
             "input-selection-background": cursor,
             "border": self.looks["accent"].color.css,
             "border-blurred": self.looks["rule"].color.css,
@@ -77,9 +80,9 @@ class ThemeFile:
             variables |= {
                 "ansi-background": "ansi_default",
                 "ansi-foreground": "ansi_default",
-                "input-selection-foreground": "ansi_black",
-                "screen-selection-background": "ansi_white",
-                "screen-selection-foreground": "ansi_black",
+                "input-selection-foreground": "ansi_default",
+                "screen-selection-background": "ansi_default",
+                "screen-selection-foreground": "ansi_default",
             }
         return Theme(
             name=self.name,

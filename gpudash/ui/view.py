@@ -241,10 +241,7 @@ class View(Generic[R]):
         return True
 
     def look_again(self, now: datetime, limit: int) -> bool:
-        """Ask the next `limit` rows again what moves with the clock: sort value and filter. True where one moved.
-
-        Makes the words that a filter will look through, too, so that its first key need not.
-        """
+        """Ask the next `limit` rows again what moves with the clock: sort value and filter. True where one moved."""
         rows = list(islice(self._round, limit))
         if not rows:
             self._round = iter(list(self.rows.values()))
@@ -253,13 +250,18 @@ class View(Generic[R]):
         fitting = set(self._fitting(rows, now)) if self._is_filtered and self._search is None else None
         moved = False
         for row in rows:
-            if row.needle is None:
-                row.needle = self._needle(row.record)
             order = self._sort_key(row.record)
             if order != row.order or (fitting is not None and (row in fitting) is not (row.position >= 0)):
                 self._touched[row] = _Move(True, True, order)
                 moved = True
         return moved
+
+    def warm(self, limit: int) -> bool:
+        """Make up to `limit` of the words a filter looks through, ahead of its first key. False when all are there."""
+        for row in islice((row for row in self.rows.values() if row.needle is None), limit):
+            row.needle = self._needle(row.record)
+            limit -= 1
+        return limit == 0
 
     def rebuild(self, now: datetime) -> None:
         """Filter and sort. The order among equals is that of arrival, so lines do not dance.
@@ -315,9 +317,10 @@ class View(Generic[R]):
 
     def _search_from(self, rows: Sequence[Row[R]], now: datetime) -> None:
         """Show those that fit, in the order they have."""
-        for row in self.order:
-            row.position = -1
         self._search = None
+        if self._is_filtered or self._shown is not self._all:
+            for row in self.order:
+                row.position = -1
         if not self._is_filtered:
             self._shown = self._all
             self.order = self._all.rows

@@ -12,14 +12,13 @@ import threading
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import moto_server
-from support.aws_cloud import REGION, AwsCloud, aws_cloud, raw_client
+from support.aws_cloud import REGION, AwsCloud, OnLoopback, aws_cloud, raw_client
 from textual.widgets import Input
 
 from gpudash.clock import SystemClock
@@ -28,9 +27,7 @@ from gpudash.fleet import readiness
 from gpudash.fleet.fleet import Fleet
 from gpudash.fleet.session import Session
 from gpudash.model.guard import GuardLevel
-from gpudash.model.instance import Instance, InstanceState
-from gpudash.model.listing import Listing
-from gpudash.providers.aws.provider import AwsProvider
+from gpudash.model.instance import InstanceState
 from gpudash.ui.app import GpudashApp, Options
 from tests.support.imds import Imds
 from tests.support.links import Greeter, Service
@@ -89,17 +86,6 @@ class Box:
             return json.load(answer)
 
 
-class OnLoopback(AwsProvider):
-    """The adapter as it is; only the address of its instances leads to the box."""
-
-    box: Box
-
-    def list_in_pages(self, region: str, on_page: Callable[[Listing[Instance]], None]) -> Listing[Instance]:
-        listing = super().list_in_pages(region, on_page)
-        address = self.box.sshd.address
-        return replace(listing, items=tuple(replace(i, ssh=i.ssh and address) for i in listing.items))
-
-
 @pytest.fixture
 def cloud() -> Iterator[AwsCloud]:
     with aws_cloud(SystemClock()) as found, moto_server.slow_transitions(0.5):
@@ -128,7 +114,7 @@ def open_session(cloud: AwsCloud, box: Box) -> Iterator[Callable[[str], Session]
     def make(actor: str) -> Session:
         provider = OnLoopback(cloud.account, cloud.clock, address_source=lambda: "203.0.113.7",
                               session_factory=cloud.wire.session, visible_after_s=0.0)  # fmt: skip
-        provider.box = box
+        provider.address = box.sshd.address
         opened.append(Session.open(config, accounts=["aws"], actor=actor, providers={"aws": provider}))
         return opened[-1]
 

@@ -167,6 +167,21 @@ def test_the_next_region_takes_it_where_the_first_has_none(front: Front, cli: Cl
     assert [len(running(region)) for region in (first, *then)] == [0, 1, 0]
 
 
+def test_terminate_takes_away_what_the_instance_leaves(front: Front, cli: Cli) -> None:
+    """Its children and, with the last one, the group they shared; nothing of ours is left then."""
+    cli("launch", "--type", "t3.micro", "--region", "us-east-1", "--name", "gone", *SMALL)
+    ec2 = raw_client("ec2", "us-east-1")
+    marks = [{"Key": "gpudash:managed", "Value": "true"},
+             {"Key": "gpudash:parent", "Value": running("us-east-1")[0]["InstanceId"]}]  # fmt: skip
+    spec = [{"ResourceType": "volume", "Tags": marks}]
+    disk = ec2.create_volume(Size=8, AvailabilityZone="us-east-1a", TagSpecifications=spec)["VolumeId"]
+    answer = cli("terminate", "gone", "--yes", "--timeout", "1m")
+    assert answer.code == 0, answer
+    assert f"deleted {disk}" in answer.err
+    assert cli.ok("leftovers")["leftovers"] == []
+    assert [group["GroupName"] for group in ec2.describe_security_groups()["SecurityGroups"]] == ["default"]
+
+
 def test_no_capacity_anywhere_within_the_chosen_region_is_exit_1(front: Front, cli: Cli) -> None:
     front.refuse("RunInstances", "InsufficientInstanceCapacity", status=500, region="us-east-1")
     answer = cli("launch", "--type", "t3.micro", "--region", "us-east-1", *SMALL)

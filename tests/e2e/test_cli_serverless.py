@@ -133,3 +133,11 @@ def test_costs_have_endpoints(cli: Cli, cloud: RunpodCloud) -> None:
     cli.ok("serverless", "ls")
     names = {line["name"] for line in cli.ok("costs")["instances"]}
     assert "chat" in names
+
+
+def test_ls_warns_of_a_forgotten_minimum(cli: Cli, cloud: RunpodCloud) -> None:
+    """Who never looks at endpoints is told all the same, and the burn has what they cost."""
+    cloud.fake.add_endpoint(name="chat", low=1)
+    answer = cli("ls", "--json")
+    assert "! endpoint runpod:chat keeps 1 worker warm around the clock: $26.40 a day" in answer.err
+    assert answer.doc["totals"]["burn_usd_per_hour"] == 1.1

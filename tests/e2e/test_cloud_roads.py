@@ -28,6 +28,7 @@ from support.waiting import eventually
 from gpudash.clock import SystemClock, parse_iso
 from gpudash.config.settings import CONSENT_SENTENCE
 from tests.support.cli import Cli
+from tests.support.container import KEY as OWN_KEY
 from tests.support.container import Container
 from tests.support.links import Greeter, Service
 from tests.support.sshd import NSS_WRAPPER, free_port, make_key, own_name
@@ -98,9 +99,9 @@ def runpod(folder: Path) -> Iterator[Road]:
         def boot(pod: Any) -> None:
             own = {"RUNPOD_API_KEY": runpod_cloud.POD_KEY, "RUNPOD_POD_ID": pod.id}
             made.box.boot(pod.body["env"] | own, pod.body["env"]["PUBLIC_KEY"].splitlines())
-            pod.ip, pod.port = made.box.sshd.host, made.box.sshd.port
+            pod.host, pod.port = made.box.sshd.host, made.box.sshd.port
 
-        cloud.on_boot, cloud.on_end = boot, lambda pod: made.box.off()
+        cloud.on_made, cloud.on_end = boot, lambda pod: made.box.off()
         yield made
 
 
@@ -111,11 +112,12 @@ def vast(folder: Path) -> Iterator[Road]:
     with road(folder, cloud, "vast", ("VAST_API_KEY", vast_fake.KEY), "1x_RTX_4090", "root") as made:
 
         def boot(contract: Any) -> None:
-            own = {"CONTAINER_API_KEY": contract.key, "CONTAINER_ID": str(contract.id)}
-            made.box.boot(own, [key["key"] for key in cloud.keys])
-            contract.address = made.box.sshd.host, made.box.sshd.port
+            made.box.boot(
+                {"CONTAINER_API_KEY": OWN_KEY, "CONTAINER_ID": str(contract.id)}, [key["key"] for key in cloud.keys]
+            )
+            contract.own_key, contract.ssh_port = OWN_KEY, made.box.sshd.port
 
-        cloud.on_boot, cloud.on_end = boot, lambda contract: made.box.off()
+        cloud.on_made, cloud.on_end = boot, lambda contract: made.box.off()
         yield made
 
 
@@ -137,7 +139,7 @@ def lambda_(folder: Path, address: str, settings: str = "") -> Iterator[Road]:
             made.box.boot({}, [key["public_key"] for key in cloud.keys if key["name"] in named])
             machine.address = address
 
-        cloud.on_boot, cloud.on_end = boot, lambda machine: made.box.off()
+        cloud.on_made, cloud.on_end = boot, lambda machine: made.box.off()
         yield made
 
 
@@ -256,7 +258,7 @@ def test_machines_end_themselves(start: Start) -> None:
     """
     pod, instance = start(runpod), start(vast)
     past_the_lease(pod, pod.cloud.add_pod, runpod_cloud.POD_KEY)
-    past_the_lease(instance, instance.cloud.add, "test-key-of-contract-30000007")
+    past_the_lease(instance, instance.cloud.add, OWN_KEY)
     for road in (pod, instance):
         eventually(lambda road=road: not road.rows(), "it leaves the list", timeout_s=40, every_s=2)
         assert road.cli.ok("events")["events"][0]["kind"] == "gone"
@@ -266,7 +268,7 @@ def past_the_lease(road: Road, somebody_else: Callable[[], Any], key: str) -> No
     """Launch beside somebody else's, look away until it has ended itself, and look once."""
     row = up(road, "armed")
     assert "terminate itself" in row["guard_reason"]
-    road.cloud.on_boot = lambda machine: None
+    road.cloud.on_made = lambda machine: None
     somebody_else()
     hers = road.cloud.alive() - {row["id"]}
     seen = len(road.cloud.log)

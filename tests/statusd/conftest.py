@@ -258,6 +258,16 @@ class Host:
         return signal_of(self.status(), name)
 
 
+def refuse_power(host: Host, root: Path) -> Host:
+    """A made-up system with systemd, whose power tools leave a trace and refuse: nothing here can be switched off."""
+    (root / "run/systemd/system").mkdir(parents=True)
+    host.env["GPUDASH_SYSROOT"] = str(root)
+    for name in ("systemctl", "shutdown", "poweroff"):
+        host.script(host.bin / name, f'echo "{name}-$*" >> {host.ended_path}; exit 1')
+    host.script(host.bin / "sudo", '[ "$1" = -n ] && shift\n[ "$1" = true ] || exec "$@"')
+    return host
+
+
 def is_settled(status: dict[str, Any]) -> bool:
     """Whether no signal that counts is still waiting for its first sample."""
     return bool(status["signals"]) and not any(

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -14,7 +15,7 @@ import pytest
 from tests.support.end_api import EndApi
 from tests.support.imds import REBALANCE, SPOT, TAGS, Imds
 
-from .conftest import STATUSD, Host, after, alarm_codes, until
+from .conftest import STATUSD, Host, after, alarm_codes, refuse_power, until
 
 POLICY = {"lease_deadline": after(4 * 3600), "hard_deadline": after(8 * 3600), "revision": 2}
 ACCESS, PASSPHRASE, SESSION = "test-access-key", "test-key-of-the-role", "test-session-token"
@@ -221,8 +222,9 @@ def test_service_that_is_down_is_an_alarm_and_no_more(box: Host) -> None:
 def test_service_that_hangs_holds_nothing_up(box: Host, imds: Imds) -> None:
     """Answers to clients and the end of a lease do not wait for it."""
     box.start(policy={"lease_deadline": after(60)}).settle()
+    looked(imds)
     imds.is_silent = True
-    until(lambda: imds.asked.count(("GET", SPOT)) >= 1, "it was asked")
+    looked(imds, times=1)
     begun = time.monotonic()
     for _ in range(20):
         box.status()
@@ -269,7 +271,7 @@ def test_end_by_the_api_is_signed_for_this_instance(box: Host, imds: Imds) -> No
         "Action": ["TerminateInstances"], "InstanceId.1": ["i-1"], "Version": ["2016-11-15"],
     }  # fmt: skip
     assert asked.headers["authorization"] == botocore_signature(asked, api.url)
-    until(lambda: box.state()["ending"]["tried"], "it is recorded")
+    until(lambda: (box.state()["ending"] or {}).get("tried"), "it is recorded")
     files = b"".join(path.read_bytes() for path in box.home.rglob("*") if path.is_file())
     for secret in (PASSPHRASE, SESSION):
         assert secret.encode() not in files + box.get("/status").body
@@ -337,15 +339,17 @@ def test_configuration_of_another_instance_ends_nothing(box: Host, imds: Imds) -
     assert api.asked == []
 
 
-def test_instance_without_a_role_says_so_beforehand(box: Host) -> None:
-    """The row can say that the host cannot end itself, and why."""
+def test_instance_without_a_role_says_so_until_it_has_one(box: Host, imds: Imds) -> None:
+    """The row can say that the host cannot end itself, and why; a role that is attached later is noticed."""
     box.start(end={"terminate": [{"method": "ec2"}], "stop": None, "hibernate": None})
     (way,) = box.status()["end"]["ways"]
     assert way["problem"] == "this instance has no instance role"
+    imds.give_role("gpudash-self-end", ACCESS, PASSPHRASE, SESSION)
+    box.wait(lambda s: s["enforcing"] and s["end"]["can"] == ["terminate"], "it can now")
 
 
-def test_moto_ends_the_instance(box: Host, imds: Imds) -> None:
-    """An independent server of EC2's API takes the call, and the instance is gone there."""
+def test_refused_power_off_then_ec2_ends_the_instance(box: Host, imds: Imds, tmp_path: Path) -> None:
+    """The chain of a real instance, taken by an independent server of EC2's API: the instance is gone there."""
     import boto3
 
     from tests.support import moto_server
@@ -360,7 +364,9 @@ def test_moto_ends_the_instance(box: Host, imds: Imds) -> None:
     imds.documents["/latest/meta-data/instance-id"] = made["InstanceId"]
     imds.give_role("gpudash-self-end", ACCESS, PASSPHRASE, SESSION)
     step = {"method": "ec2", "region": "us-east-1", "endpoint": moto_server.server_url()}
-    box.start(instance={"id": made["InstanceId"]}, end={"terminate": [step], "stop": [step]})
+    refuse_power(box, tmp_path / "root")
+    off = {"method": "poweroff"}
+    box.start(instance={"id": made["InstanceId"]}, end={"terminate": [step], "stop": [off, step], "poweroff": [off]})
     box.post("/shutdown", {"action": "stop"})
 
     def state() -> str:
@@ -368,5 +374,8 @@ def test_moto_ends_the_instance(box: Host, imds: Imds) -> None:
         return str(found["State"]["Name"])
 
     until(lambda: state() == "stopped", "EC2 stopped it")
+    assert box.ended()[0] == "systemctl-poweroff"
+    tried = box.wait(lambda s: len(s["ending"]["tried"]) == 2, "both are recorded")["ending"]["tried"]
+    assert [(way["method"], way["error"] is None) for way in tried] == [("poweroff", False), ("ec2", True)]
     box.post("/shutdown", {"action": "terminate"})
     until(lambda: state() == "terminated", "and terminated it")

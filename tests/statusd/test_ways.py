@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.end_api import EndApi
 
-from .conftest import Host, after, alarm_codes, until
+from .conftest import Host, after, alarm_codes, refuse_power, until
 
 LEASE = {"lease_deadline": after(60)}
 DONE = {"success": True}
@@ -23,15 +23,8 @@ SOMEBODY = 65534
 @pytest.fixture
 def machine(host: Host, tmp_path: Path) -> Host:
     """A host with a made-up /proc and tools that leave a trace and refuse, so that nothing here can be switched off."""
-    root = tmp_path / "root"
-    (root / "proc/1").mkdir(parents=True)
-    (root / "run/systemd/system").mkdir(parents=True)
-    host.env["GPUDASH_SYSROOT"] = str(root)
-    host.env["PATH"] = f"{host.bin}:/usr/bin:/bin"
-    for name in ("systemctl", "shutdown", "poweroff"):
-        host.script(host.bin / name, f'echo "{name}-$*" >> {host.ended_path}; exit 1')
-    host.script(host.bin / "sudo", '[ "$1" = -n ] && shift\n[ "$1" = true ] || exec "$@"')
-    return host
+    (tmp_path / "root/proc/1").mkdir(parents=True)
+    return refuse_power(host, tmp_path / "root")
 
 
 def end_now(host: Host, **end: Any) -> None:
@@ -105,7 +98,7 @@ def test_api_of_the_container_is_asked_with_its_own_key(machine: Host) -> None:
 
 def assert_secret_nowhere(host: Host) -> None:
     """In no file of statusd, no answer and no command line."""
-    until(lambda: host.state()["ending"]["tried"], "it is on the disk")
+    until(lambda: (host.state()["ending"] or {}).get("tried"), "it is on the disk")
     files = b"".join(path.read_bytes() for path in host.home.rglob("*") if path.is_file())
     answers = b"".join(host.get(path).body for path in ("/status", "/log", "/metrics", "/history"))
     process = host.process

@@ -15,6 +15,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ import pytest
 
 from gpudash.clock import Clock, ManualClock
 from gpudash.config import Account
+from gpudash.model.instance import Instance, SshAddress
+from gpudash.model.listing import Listing
 from gpudash.model.offer import LaunchOrder
 from gpudash.model.policy import Policy
 from gpudash.providers.aws.provider import AwsProvider
@@ -155,9 +158,17 @@ class AwsCloud:
 
     region = REGION
 
-    def __init__(self, clock: Clock | None = None, *, regions: tuple[str, ...] = (REGION,), **settings: Any) -> None:
+    def __init__(
+        self,
+        clock: Clock | None = None,
+        *,
+        regions: tuple[str, ...] = (REGION,),
+        adapter: type[AwsProvider] = AwsProvider,
+        **settings: Any,
+    ) -> None:
         from support.clouds import NOON
 
+        self.adapter = adapter
         self.clock = clock or ManualClock(NOON)
         self.wire = Wire()
         self.account = Account("aws", "aws", regions=regions, base_url=moto_server.server_url())
@@ -165,7 +176,7 @@ class AwsCloud:
         self.provider: AwsProvider = self.again()
 
     def again(self) -> AwsProvider:
-        return AwsProvider(
+        return self.adapter(
             self.account, self.clock, address_source=lambda: HERE, session_factory=self.wire.session, **self.settings
         )
 
@@ -213,6 +224,18 @@ class AwsCloud:
                     yield
             case _:
                 raise AssertionError(what)
+
+
+class OnLoopback(AwsProvider):
+    """The adapter as it is; only the SSH address of its instances leads to this machine, by default to a closed port."""
+
+    address = SshAddress("127.0.0.1", 9, "nobody")
+
+    def list_in_pages(self, region: str, on_page: Callable[[Listing[Instance]], None]) -> Listing[Instance]:
+        def here(listing: Listing[Instance]) -> Listing[Instance]:
+            return replace(listing, items=tuple(replace(i, ssh=i.ssh and self.address) for i in listing.items))
+
+        return here(super().list_in_pages(region, lambda page: on_page(here(page))))
 
 
 def _yes(name: str, _: dict[str, Any]) -> Any:

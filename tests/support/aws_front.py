@@ -4,6 +4,7 @@ or answer some itself. What moto lacks and a real command needs (prices) is answ
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import urllib.error
@@ -67,8 +68,9 @@ def aws_front() -> Iterator[Front]:
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            with contextlib.suppress(ConnectionError):  # who asked may have given up
+                self.end_headers()
+                self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
             """Say nothing."""

@@ -122,7 +122,7 @@ class HttpCloud:
         self.log: list[Request] = []
         self.skew = timedelta(0)
         """How far this cloud's clock is ahead."""
-        self.on_boot: Callable[[Any], None] = _nothing
+        self.on_made: Callable[[Any], None] = _nothing
         """Told each machine that is made, before it is shown; a test may give it a real host with a real address."""
         self.on_end: Callable[[Any], None] = _nothing
         """Told each machine that ends or stops."""

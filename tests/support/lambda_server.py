@@ -220,7 +220,7 @@ class FakeLambda(HttpCloud):
         machine = Machine(secrets.token_hex(16), order, f"198.51.100.{number}", self.clock.now())
         machine.name = order.get("name")
         self.machines[machine.id] = machine
-        self.on_boot(machine)
+        self.on_made(machine)
         return machine
 
     def _age_s(self, since: datetime | None) -> float:

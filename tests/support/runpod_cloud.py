@@ -6,7 +6,7 @@ import copy
 import json
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ from support.runpod_state import CATALOGUE, PLACES, Endpoint, Job, Pod
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 KEY = "test-key-of-the-account"
 POD_KEY = "test-key-of-one-pod"
-"""In each pod's `RUNPOD_API_KEY`. Good for stopping and terminating by GraphQL only, as recorded."""
+"""Good for stopping and terminating by GraphQL only, as recorded."""
 BODY_FIELDS = frozenset({
     "name", "image", "templateId", "args", "disk", "env", "ports", "registry", "cloud", "cpu", "gpu", "dataCenterIds",
     "globalNetworking", "mounts", "startJupyter", "startSsh",
@@ -144,7 +144,7 @@ class FakeRunpod(HttpCloud):
         now = self.clock.now()
         pod = Pod(secrets.token_hex(7), whole, now, now, round(cost, 4), self._next_port())
         self.pods[pod.id] = pod
-        self.on_boot(pod)
+        self.on_made(pod)
         return pod
 
     @route("GET", r"/v2/pods/(?P<id>[^/]+)")

@@ -41,10 +41,10 @@ class Pod:
     cost: float
     port: int
     old_port: int | None = None
+    host: str = "203.0.113.9"
     is_up: bool = True
     locked: bool = False
     cluster: dict[str, Any] | None = None
-    ip: str = "203.0.113.9"
 
     def record(self, now: datetime, boot_s: float, old_port_s: float) -> dict[str, Any]:
         """As REST v2 answers."""
@@ -62,15 +62,15 @@ class Pod:
             "ssh": {
                 "proxy": {"host": "ssh.runpod.io", "port": 22, "username": f"{self.id}-64411eb2",
                           "command": f"ssh {self.id}-64411eb2@ssh.runpod.io"},
-                "direct": {"host": self.ip, "port": port, "username": "root",
-                           "command": f"ssh root@{self.ip} -p {port}"} if runs and exposed else None,
+                "direct": {"host": self.host, "port": port, "username": "root",
+                           "command": f"ssh root@{self.host} -p {port}"} if runs and exposed else None,
             },
             "template": self.body.get("templateId"), "cost": self.cost if self.is_up else 0.0, "locked": self.locked,
             "runtime": {
                 "uptime": int(age - boot_s),
                 "gpus": [{"util": 0, "memoryUtil": 0}] * self.body["gpu"].get("count", 1),
                 "cpu": {"util": 3}, "memory": {"util": 5},
-                "ports": [{"private": 22, "public": port, "type": "tcp", "ip": self.ip}] if exposed else [],
+                "ports": [{"private": 22, "public": port, "type": "tcp", "ip": self.host}] if exposed else [],
             } if runs else None,
             "createdAt": iso(self.created_at), "startedAt": iso(self.started_at),
             "globalNetworking": {"enabled": False},

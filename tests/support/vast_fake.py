@@ -16,6 +16,7 @@ from typing import Any
 
 from gpudash.clock import Clock
 from support.http_cloud import HttpCloud, Reply, Request, route
+from support.vast_market import OPS, Machine, machines, search
 
 KEY = "test-key-of-the-vast-account"
 THRESHOLDS = {
@@ -25,66 +26,6 @@ THRESHOLDS = {
     ("DELETE", r"/api/v0/instances/\d+"): 3.0,
     ("PUT", r"/api/v0/instances/bid_price/\d+"): 5.5,
 }
-
-
-@dataclass
-class Machine:
-    """One machine of a host, and the offer for it."""
-
-    ask: int
-    gpu_name: str
-    num_gpus: int
-    gpu_ram: int
-    dph_base: float
-    min_bid: float
-    geolocation: str
-    reliability: float = 0.995
-    verification: str = "verified"
-    cuda: float = 12.8
-    down: float = 900.0
-    up: float = 600.0
-    down_cost: float = 0.002
-    up_cost: float = 0.004
-    disk_space: float = 500.0
-    storage_cost: float = 0.15
-    direct_port_count: int = 100
-    taken: bool = False
-    """Let to somebody else."""
-
-    def priced(self, disk: float) -> dict[str, Any]:
-        """As an offer for an instance with that disk."""
-        storage = self.storage_cost * disk / 720
-        return {
-            "id": self.ask, "ask_contract_id": self.ask, "machine_id": self.ask + 1000, "host_id": 55,
-            "gpu_name": self.gpu_name, "num_gpus": self.num_gpus, "gpu_ram": self.gpu_ram,
-            "gpu_total_ram": self.gpu_ram * self.num_gpus, "cpu_ram": 128000, "cpu_cores": 32,
-            "cpu_cores_effective": 16.0, "disk_space": self.disk_space, "dph_base": self.dph_base,
-            "dph_total": self.dph_base + storage, "min_bid": self.min_bid, "storage_cost": self.storage_cost,
-            "storage_total_cost": storage, "inet_up": self.up, "inet_down": self.down, "inet_up_cost": self.up_cost,
-            "inet_down_cost": self.down_cost, "reliability": self.reliability, "reliability2": self.reliability,
-            "geolocation": self.geolocation, "verification": self.verification, "cuda_max_good": self.cuda,
-            "compute_cap": 890, "driver_version": "570.86.10", "direct_port_count": self.direct_port_count,
-            "static_ip": True, "rentable": not self.taken, "rented": False, "is_bid": False, "external": None,
-            "end_date": 1893456000, "duration": 8000000.0, "hosting_type": 0, "dlperf": 60.0, "score": 200.0,
-            "dlperf_per_dphtotal": 100.0, "flops_per_dphtotal": 100.0, "total_flops": 80.0, "pcie_bw": 24.0,
-            "pci_gen": 4.0, "gpu_frac": 1.0, "cpu_name": "EPYC", "disk_bw": 3000.0, "time_remaining": "",
-        }  # fmt: skip
-
-
-def machines() -> list[Machine]:
-    """What is for rent in tests."""
-    rtx = ("RTX 4090", 1, 24564)
-    return [
-        Machine(101, *rtx, 0.35, 0.18, "Washington, US"),
-        Machine(102, *rtx, 0.36, 0.19, "Texas, US", reliability=0.999),
-        Machine(103, *rtx, 0.37, 0.20, "Ohio, US", reliability=0.90, down=90.0),
-        Machine(104, *rtx, 0.31, 0.15, "Sweden, SE", cuda=12.2, up_cost=0.03),
-        Machine(105, *rtx, 0.20, 0.10, "Moscow, RU", verification="unverified"),
-        Machine(106, "RTX 4090", 2, 24564, 0.70, 0.35, "Norway, NO", disk_space=60.0),
-        Machine(107, "H100 SXM", 1, 81559, 2.10, 1.30, "Utah, US"),
-        Machine(108, "H100 SXM", 8, 81559, 16.0, 10.0, "Iceland, IS"),
-        Machine(109, "RTX A6000", 1, 49140, 0.45, 0.25, "Quebec, CA", direct_port_count=0),
-    ]
 
 
 @dataclass
@@ -105,13 +46,10 @@ class Contract:
     """A state that a test has set."""
     ended_at: datetime | None = None
     rebooted_at: datetime | None = None
-    address: tuple[str, int] | None = None
-    """Where its port 22 is reached; None for one that nothing stands behind."""
-
-    @property
-    def key(self) -> str:
-        """In its `CONTAINER_API_KEY`; good for itself alone."""
-        return f"test-key-of-contract-{self.id}"
+    ssh_port: int | None = None
+    """Where a test has a container for it on this machine."""
+    own_key: str | None = None
+    """The key in that container, good for this instance alone."""
 
 
 def with_url(request: Request) -> Request:
@@ -164,9 +102,8 @@ class FakeVast(HttpCloud):
         told = request.headers.get("authorization", "")
         if told == f"Bearer {KEY}":
             return self._too_soon(request)
-        own = re.fullmatch(r"/api/v0/instances/(\d+)", request.path)
-        contract = self._of(own[1]) if own else None
-        if contract is not None and told == f"Bearer {contract.key}":
+        own = next((c for c in self.contracts.values() if c.own_key and told == f"Bearer {c.own_key}"), None)
+        if own is not None and request.path.rstrip("/") == f"/api/v0/instances/{own.id}":
             return None
         if not told:
             return Reply(403, {"success": False, "error": "login_required", "msg": "This action requires login."})
@@ -283,11 +220,11 @@ class FakeVast(HttpCloud):
 
     @route("POST", "/api/v0/bundles")
     def search(self, request: Request) -> Reply:
-        return Reply(200, {"offers": self._search(request.json)})
+        return Reply(200, {"offers": search(self.machines, request.json)})
 
     @route("PUT", "/api/v0/search/asks")
     def search_asks(self, request: Request) -> Reply:
-        return Reply(200, {"offers": self._search(request.json["q"])})
+        return Reply(200, {"offers": search(self.machines, request.json["q"])})
 
     @route("GET", "/api/v0/ssh")
     def list_keys(self, request: Request) -> Reply:
@@ -332,7 +269,7 @@ class FakeVast(HttpCloud):
             self._number, machine, body, self.clock.now(), body.get("label"), body.get("price"), since=self.clock.now()
         )
         self.contracts[contract.id] = contract
-        self.on_boot(contract)
+        self.on_made(contract)
         return contract
 
     def _age_s(self, since: datetime | None) -> float:
@@ -373,14 +310,14 @@ class FakeVast(HttpCloud):
             "image_runtype": body.get("runtype") or "ssh", "extra_env": [[k, v] for k, v in env.items()],
             "onstart": body.get("onstart") or "", "jupyter_token": "jupyter-token-of-this-instance",
             "status_msg": f"success, running {body.get('image')}" if on else None,
-            "public_ipaddr": f"{contract.address[0] if contract.address else f'198.51.100.{offset % 200 + 1}'}\n", "local_ipaddrs": "10.0.0.5 172.17.0.2",
+            "public_ipaddr": "127.0.0.1\n" if contract.ssh_port else f"198.51.100.{offset % 200 + 1}\n", "local_ipaddrs": "10.0.0.5 172.17.0.2",
             "ssh_host": "ssh4.vast.ai", "ssh_idx": "4", "ssh_port": 10_000 + offset, "machine_dir_ssh_port": 21000,
             "start_date": contract.made_at.timestamp(), "uptime_mins": None, "cpu_arch": "amd64", "cpu_util": 0.0,
             "mem_limit": 120.0, "mem_usage": 0.4, "vmem_usage": 0.1, "gpu_arch": "nvidia",
             "gpu_totalram": machine.gpu_ram * machine.num_gpus, "gpu_util": 0.0, "gpu_temp": 38.0, "gpu_lanes": 16,
             "gpu_mem_bw": 900.0, "bw_nvlink": 0.0, "disk_name": "NVMe", "disk_space": disk, "disk_util": 0.05,
             "disk_usage": 1.5, "direct_port_start": -1, "direct_port_end": -1,
-            "ports": self._ports(contract, contract.address[1] if contract.address else 20_000 + offset) if on else None, "min_bid": machine.min_bid,
+            "ports": self._ports(contract, contract.ssh_port or 20_000 + offset) if on else None, "min_bid": machine.min_bid,
             "is_bid": contract.bid is not None, "dph_base": base, "dph_total": base + storage,
             "search": _costs(base, storage), "instance": _costs(base if on else 0.0, storage),
             "storage_total_cost": storage, "vram_costperhour": 1e-05, "credit_balance": None, "credit_discount": None,
@@ -396,54 +333,13 @@ class FakeVast(HttpCloud):
         inside = ["22/tcp", *(word if "/" in word else f"{word}/tcp" for word in given)]
         return {word: [{"HostIp": "0.0.0.0", "HostPort": str(port + n)}] for n, word in enumerate(inside)}
 
-    def _search(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
-        asked = {"verified": {"eq": True}, "rentable": {"eq": True}, **asked}
-        disk = asked.get("allocated_storage", 8)
-        found = [machine.priced(disk) for machine in self.machines]
-        spot = asked.get("type") in ("bid", "interruptible")
-        for offer in found:
-            if spot:
-                offer["dph_base"], offer["is_bid"] = offer["min_bid"], True
-                offer["dph_total"] = offer["min_bid"] + offer["storage_total_cost"]
-        if "verification" in asked:
-            asked.pop("verified")
-        found = [offer for offer in found if _fits(offer, asked)]
-        for name, way in reversed(asked.get("order") or [["score", "desc"]]):
-            found.sort(key=lambda offer, name=name: offer[name], reverse=way == "desc")
-        return found[: asked.get("limit") or 64]
-
 
 _OFFER_ONLY = {"ask_contract_id", "gpu_total_ram", "cuda_max_good", "reliability", "rented", "hosting_type",
                "compute_cap", "driver_version", "inet_up", "inet_down"}  # fmt: skip
-_SETTINGS = {"order", "limit", "type", "allocated_storage", "disable_bundling"}
-_OPS: dict[str, Callable[[Any, Any], bool]] = {
-    "eq": lambda a, b: bool(a == b), "neq": lambda a, b: bool(a != b), "gt": lambda a, b: bool(a > b),
-    "gte": lambda a, b: bool(a >= b), "lt": lambda a, b: bool(a < b), "lte": lambda a, b: bool(a <= b),
-    "in": lambda a, b: a in b, "notin": lambda a, b: a not in b,
-}  # fmt: skip
-
-
-def _fits(offer: dict[str, Any], asked: dict[str, Any]) -> bool:
-    own = {
-        "verified": offer["verification"] == "verified",
-        "geolocation": offer["geolocation"].rpartition(",")[2].strip(),
-        "external": False,
-    }
-    return all(
-        _OPS[op](own.get(name, offer.get(name)), _typed(offer.get(name), wanted))
-        for name, tests in asked.items()
-        if name not in _SETTINGS
-        for op, wanted in tests.items()
-    )
-
-
-def _typed(like: Any, value: Any) -> Any:
-    """Vast's own client sends figures as text."""
-    return float(value) if isinstance(value, str) and isinstance(like, int | float) else value
 
 
 def _matches(item: dict[str, Any], filters: dict[str, Any]) -> bool:
-    return all(_OPS[op](item.get(name), value) for name, tests in filters.items() for op, value in tests.items())
+    return all(OPS[op](item.get(name), value) for name, tests in filters.items() for op, value in tests.items())
 
 
 def _costs(gpu: float, disk: float) -> dict[str, float]:

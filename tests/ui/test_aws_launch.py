@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support import moto_server
-from support.aws_cloud import HERE, REGION, AwsCloud, aws_cloud, linux_image, raw_client, says
+from support.aws_cloud import HERE, REGION, AwsCloud, OnLoopback, aws_cloud, linux_image, raw_client, says
 from textual.widgets import Input
 
 from gpudash.clock import SystemClock
@@ -26,7 +26,7 @@ REGIONS = (REGION, "us-west-2")
 
 @pytest.fixture
 def cloud() -> Iterator[AwsCloud]:
-    with aws_cloud(SystemClock(), regions=REGIONS) as found:
+    with aws_cloud(SystemClock(), regions=REGIONS, adapter=OnLoopback) as found:
         for region in REGIONS:
             moto_server.add_parameter(region, "/test/linux", linux_image())
         yield found

@@ -61,7 +61,7 @@ class Recorded(Stage):
     def wanted(self) -> pyte.Screen:
         """A terminal that got the whole frame in Textual's own words."""
         screen = pyte.Screen(*SIZE)
-        whole = self.app.screen._compositor.render_full_update()
+        whole = self.app.screen._compositor.render_update(full=True, screen_stack=self.app._background_screens)
         pyte.Stream(screen).feed(whole.render_segments(self.app.console).replace("\n", "\r\n"))
         return screen
 
@@ -145,6 +145,14 @@ async def test_the_cursor_that_moves_writes_its_two_lines_and_the_details() -> N
         await on.news()
         await on.press("down")
         assert len(await on.news()) < 4000
+
+
+async def test_ctrl_r_repairs_what_another_program_wrote_on_the_screen() -> None:
+    async with recorded(sample_fleet()) as on:
+        on._stream.feed("\x1b[10;20HBroadcast message from root")
+        await on.press("ctrl+r")
+        await on.news()
+        assert cells(on.terminal) == cells(on.wanted())
 
 
 async def test_a_terminal_that_was_away_gets_every_line_again() -> None:

@@ -8,12 +8,14 @@ from datetime import timedelta
 import pytest
 from textual.widgets import Button, Input
 
+from gpudash.clock import ManualClock
 from gpudash.fleet.changes import ChangeSet
 from gpudash.model.policy import EndAction
 from gpudash.ui.screens.confirm import ConfirmEnd
 from gpudash.ui.screens.extend import ExtendScreen
 from gpudash.ui.screens.launch import LaunchScreen
-from gpudash.ui.synthetic.sample import sample_fleet
+from gpudash.ui.synthetic.memory import MemoryFleet
+from gpudash.ui.synthetic.sample import NOW, sample_fleet
 from tests.ui.helpers import stage
 
 
@@ -359,8 +361,9 @@ async def test_a_kept_theme_is_written_to_the_settings(tmp_path: object) -> None
     fleet = sample_fleet(config=Config(path=path))
     async with stage(fleet) as on:
         on.app.choose_theme("nord")
-        assert load(path).defaults.theme == "nord"
-        assert "# mine" in path.read_text()
+        await on.settle()
+    assert load(path).defaults.theme == "nord"
+    assert "# mine" in path.read_text()
 
 
 async def test_the_welcome_screen_names_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -371,9 +374,24 @@ async def test_the_welcome_screen_names_what_was_found(monkeypatch: pytest.Monke
         assert "LAMBDA_API_KEY" in words
         assert "secret-value" not in words
         await on.press("c")
-        assert "config.toml" in on.text()
+        await on.paint()
+        assert "gpudash configure" in on.text()
         await on.press("d")
         assert on.app.screen is on.fleet_screen
+
+
+async def test_the_welcome_screen_fills_an_empty_sandbox() -> None:
+    started: list[object] = []
+
+    async def start(fleet: object) -> None:
+        started.append(fleet)
+
+    fleet = MemoryFleet(ManualClock(NOW))
+    async with stage(fleet, welcome=True, start_hosts=start) as on:
+        await on.press("enter")
+        await on.settle()
+        assert started == [fleet]
+        assert "hosts are starting" in on.answer
 
 
 async def test_the_board_filters_by_what_a_model_needs() -> None:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from textual import events
 
 from gpudash.clock import ManualClock
 from gpudash.fleet.record import Record
 from gpudash.model.instance import InstanceKey
 from gpudash.model.policy import EndAction
 from gpudash.ui.actions import ACTIONS, READ_ONLY, Action, Danger
-from gpudash.ui.screens.confirm import ConfirmEnd, ConfirmMany
+from gpudash.ui.screens.confirm import ConfirmEnd, ConfirmMany, ConfirmRestart
 from gpudash.ui.screens.extend import ExtendScreen
 from gpudash.ui.screens.launch import LaunchScreen
 from gpudash.ui.synthetic.memory import MemoryFleet
@@ -21,7 +22,7 @@ from tests.ui.helpers import Stage, stage
 
 NOT_YET = {"pools"}
 ANYWHERE = {"launch"}
-LIVE = {"extend", "keep_awake", "terminate", "push", "adopt", "toggle_tunnels", "ssh", "copy_ssh"}
+LIVE = {"extend", "restart", "keep_awake", "terminate", "push", "adopt", "toggle_tunnels", "ssh", "copy_ssh"}
 CAN = {
     "old-test": LIVE | {"stop", "hibernate"},  # running, unguarded, EC2
     "serve-mixtral": LIVE | {"stop", "hibernate"},  # running, armed, EC2
@@ -63,7 +64,7 @@ async def close(on: Stage, below: object) -> None:
 async def confirm(on: Stage) -> None:
     """Go through with the dialog, by keys alone."""
     dialog = on.app.screen
-    assert isinstance(dialog, ConfirmEnd | ConfirmMany)
+    assert isinstance(dialog, ConfirmEnd | ConfirmMany | ConfirmRestart)
     if dialog.must_type is None:
         await on.press("right", "enter")
     else:
@@ -105,6 +106,9 @@ async def test_every_verb_acts_on_its_target_or_answers_why(name: str, page: boo
                     await confirm(on)
                     assert asked(fleet) == [("end", record.key)], action.id
                     assert fleet.calls[0][1][1] is ENDS[action.id]  # type: ignore[index]
+                elif action.id == "restart":
+                    await confirm(on)
+                    assert asked(fleet) == [("restart", record.key)]
                 elif action.id in OPENS:
                     assert isinstance(on.app.screen, OPENS[action.id])
                     if action.id == "extend":
@@ -196,7 +200,7 @@ async def test_with_marks_every_verb_goes_to_all_that_can_and_to_no_other(action
             assert on.answer
             assert asked(fleet) == []
             return
-        if isinstance(on.app.screen, ConfirmEnd | ConfirmMany):
+        if isinstance(on.app.screen, ConfirmEnd | ConfirmMany | ConfirmRestart):
             await confirm(on)
         elif isinstance(on.app.screen, ExtendScreen):
             await on.press("enter")
@@ -237,3 +241,34 @@ async def test_no_key_but_the_dialogs_own_does_anything_in_a_dialog(door: str) -
                 await on.press(door)
             await on.press(key)
             assert asked(fleet) == [], (door, key)
+
+
+@pytest.mark.parametrize("door", ["n", "e", "enter", "?", "X", "+"])
+async def test_keys_that_come_faster_than_the_screen_close_one_screen_only(door: str) -> None:
+    """A held Esc: what was pressed while the screen was closing is meant for nobody."""
+    fleet = sample_fleet()
+    async with stage(fleet) as on:
+        await on.go_to("comfy")
+        await on.press(door)
+        for _ in range(6):
+            on.app.post_message(events.Key("escape", "\x1b"))
+        await on.settle()
+        assert on.app.is_running
+        assert on.app.screen is on.fleet_screen
+
+
+async def test_an_enter_held_on_a_dialog_acts_once() -> None:
+    fleet = sample_fleet()
+    async with stage(fleet) as on:
+        await on.go_to("comfy")
+        await on.press("x", "right")
+        for _ in range(6):
+            on.app.post_message(events.Key("enter", "\r"))
+        await on.settle()
+        await close(on, on.fleet_screen)
+        assert [call for call, _ in asked(fleet)] == ["end"]
+
+
+def test_every_sentence_is_whole_in_the_help_in_one_column_and_in_two() -> None:
+    for action in ACTIONS:
+        assert len(action.sentence) <= min(80 - 13, 158 // 2 - 13), action.sentence

@@ -5,11 +5,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from rich.segment import Segment
+from textual.color import Color
+from textual.renderables.background_screen import BackgroundScreen
 
 from gpudash.clock import ManualClock
 from gpudash.fleet.record import Record
@@ -20,6 +24,7 @@ from gpudash.model.policy import Policy
 from gpudash.ui import columns
 from gpudash.ui.columns import Column
 from gpudash.ui.scene import Line, Scene
+from gpudash.ui.screens.dimmed import Dimmed
 from gpudash.ui.synthetic.rows import SyntheticFleet
 from gpudash.ui.synthetic.sample import NOW, sample_fleet
 from tests.ui.helpers import Stage, stage
@@ -199,3 +204,38 @@ async def test_a_tick_of_ten_thousand_rows_looks_at_a_slice_of_them(monkeypatch:
         monkeypatch.setattr(Record, "guard", counted)
         await on.beat(1)
         assert len(set(judged)) <= 150 + on.fleet_screen.table.rows_on_screen
+
+
+async def test_what_stands_behind_a_dialog_is_dimmed_once_and_as_the_library_would() -> None:
+    async with stage(sample_fleet()) as on:
+        await on.go_to("comfy")
+        await on.press("+")
+        await on.paint()
+        dialog = on.app.screen
+        assert isinstance(dialog, Dimmed)
+        assert dialog._dimmer is not None
+        color = dialog.styles.background
+        for strip in on.fleet_screen._compositor.render_strips():
+            dimmed = dialog._dimmer.strip(strip)
+            assert list(dimmed) == list(BackgroundScreen.process_segments(strip, color))
+            assert dialog._dimmer.strip(strip) is dimmed
+
+
+async def test_a_key_in_a_dialog_makes_no_line_below_it_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with stage(sample_fleet()) as on:
+        await on.go_to("comfy")
+        await on.press("x")
+        await on.press("tab")
+        await on.paint()
+        assert isinstance(on.app.screen, Dimmed)
+        tinted: list[Color] = []
+        process = BackgroundScreen.process_segments
+
+        def counted(segments: Iterable[Segment], color: Color) -> Iterable[Segment]:
+            tinted.append(color)
+            return process(segments, color)
+
+        monkeypatch.setattr(BackgroundScreen, "process_segments", counted)
+        await on.press("tab")
+        await on.paint()
+        assert tinted == []

@@ -175,11 +175,16 @@ class PriceBook:
         return not stamps or now - max(stamps) > GOOD_FOR
 
     def _is_left_alone(self, region: str, what: str) -> bool:
-        until = self._leave_alone.get((region, what))
+        with self._lock:
+            self._loaded()
+            until = self._leave_alone.get((region, what))
         return until is not None and self._clock.now() < until
 
     def _rest(self, region: str, what: str) -> None:
-        self._leave_alone[region, what] = self._clock.now() + RETRY_AFTER
+        with self._lock:
+            self._loaded()
+            self._leave_alone[region, what] = self._clock.now() + RETRY_AFTER
+            self._save()
 
     def _known(self, region: str) -> Mapping[str, tuple[Decimal, datetime]]:
         with self._lock:
@@ -191,18 +196,20 @@ class PriceBook:
                 body = json.loads(self._file.read_text())
                 self._live = {
                     region: {name: (Decimal(usd), parse_iso(at)) for name, (usd, at) in prices.items()}
-                    for region, prices in body.items()
+                    for region, prices in body["prices"].items()
                 }
-            except (OSError, ValueError, TypeError, ArithmeticError, AttributeError):
+                self._leave_alone = {(region, what): parse_iso(until) for region, what, until in body["left_alone"]}
+            except (OSError, ValueError, TypeError, ArithmeticError, AttributeError, KeyError):
                 self._live = {}
         return self._live
 
     def _save(self) -> None:
-        body = {
+        prices = {
             region: {name: [str(usd), iso(at)] for name, (usd, at) in prices.items()}
             for region, prices in self._loaded().items()
         }
-        write_whole(self._file, json.dumps(body))
+        left_alone = [[region, what, iso(until)] for (region, what), until in self._leave_alone.items()]
+        write_whole(self._file, json.dumps({"prices": prices, "left_alone": left_alone}))
 
 
 _PLAIN_LINUX = {

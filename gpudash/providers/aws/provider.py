@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from gpudash.config import Account
 
 T = TypeVar("T")
-PAGE_SIZE = 200
+PAGE_SIZE = 100
+"""Reading a page of XML holds the interpreter: a hundred instances are some milliseconds, of which a key takes no notice."""
 VISIBLE_AFTER_S = 60.0
 """EC2 shows a new instance everywhere within that time."""
 FORGET_AFTER = timedelta(seconds=30)

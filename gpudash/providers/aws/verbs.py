@@ -101,6 +101,7 @@ class Verbs:
 
         Raises:
             Refused: the hard deadline would move, or spawn's cost limit would end it before the new deadline.
+            Unreachable: they were written and are not shown yet.
         """
         marks = {tags.full_key(name): value for name, value in wanted.items()}
         tags.check_user_tags({name: value for name, value in marks.items() if name != "Name"})
@@ -120,6 +121,16 @@ class Verbs:
                 client.create_tags(Resources=[key.id], Tags=tags.as_list(new))
             if cleared:
                 client.delete_tags(Resources=[key.id], Tags=[{"Key": name} for name in cleared])
+        if new or cleared:
+            self._read_back(key, new, cleared)
+
+    def _read_back(self, key: InstanceKey, written: Mapping[str, str], cleared: list[str]) -> None:
+        """What was written is believed once EC2 shows it; until then it is asked for again by whoever wanted it."""
+        present = tags.as_dict(self._must_exist(key, "read the tags of").get("Tags"))
+        wrong = [name for name, value in written.items() if present.get(name) != value]
+        wrong += [name for name in cleared if name in present]
+        if wrong:
+            raise Unreachable(f"EC2 does not show the new tags of {key.id} yet ({', '.join(wrong)}).")
 
     def end_spec(self, key: InstanceKey) -> dict[str, object]:
         """How statusd on this instance ends it: power-off for what that means here, the API for the rest."""

@@ -37,6 +37,8 @@ SKEW = timedelta(seconds=60)
 """A difference between the clocks that is worth a word."""
 NEW_KEY_AFTER_S = 60.0
 """A refused key is fetched anew, but no more often than that: its place may ask a person to touch something."""
+_PLAIN = frozenset({"user-agent", "accept"})
+"""Headers that hold no secret."""
 log = logging.getLogger(__name__)
 _pacing = SystemClock()
 """Time-outs of sockets are real seconds, whatever clock the account goes by."""
@@ -149,6 +151,22 @@ class Api:
         if write:
             return Ambiguous(f"{text}; it may have happened.", hint="It is looked for before anything is asked again.")
         return Unreachable(f"{text}.")
+
+    def hurried(self, timeouts: Timeouts) -> Api:
+        """The same way to the same cloud, with the key that is fetched already, for what a caller can do without."""
+
+        def shared() -> Mapping[str, str]:
+            return {name: value for name, value in self._authorised().items() if name not in _PLAIN}
+
+        return Api(
+            self.label,
+            self.base_url,
+            shared,
+            account=self.account,
+            clock=self._clock,
+            judge=self._judge,
+            timeouts=timeouts,
+        )
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -283,7 +301,7 @@ class Api:
         headers = self._headers
         if headers is not None:
             for name, value in headers.items():
-                if name not in ("user-agent", "accept"):
+                if name not in _PLAIN:
                     secret = value.removeprefix("Bearer ").strip()
                     for form in {value, secret, quote(secret, safe="")}:
                         text = text.replace(form, "[key]") if form else text

@@ -11,6 +11,7 @@
 | storage | disks and volumes: prices and leftovers |
 | endpoints | pure: serverless records become an `Endpoint` |
 | serverless | asking for endpoints and jobs, and changing them |
+| money | the balance |
 | provider | the adapter |
 """
 
@@ -44,6 +45,7 @@ CAPABILITIES = Capabilities(
     lists_everywhere=True,
     can_restart=True,
     has_endpoints=True,
+    has_balance=True,
     launch_options=LAUNCH_OPTIONS,
 )
 

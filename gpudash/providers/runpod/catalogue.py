@@ -18,7 +18,7 @@ from typing import Any
 from gpudash.clock import Clock
 from gpudash.errors import GpudashError, ProviderError
 from gpudash.model.money import Price
-from gpudash.model.offer import Offer, OfferFilter
+from gpudash.model.offer import Offer
 from gpudash.providers.http import Api
 from gpudash.providers.runpod.surfaces import every_page
 
@@ -107,18 +107,18 @@ def parse_gpu(record: Mapping[str, Any]) -> GpuType | None:
 
 
 def offers_of(
-    gpu: GpuType, cloud: str, asked_count: int, wanted: OfferFilter, account: str, as_of: datetime
+    gpu: GpuType, cloud: str, asked_count: int, only: int | None, place: str, account: str, as_of: datetime
 ) -> Iterator[Offer]:
-    """What can be rented of one GPU in one cloud, where stock was asked for `asked_count` GPUs on one machine.
+    """What can be rented of one GPU in one cloud and place, where stock was asked for `asked_count` GPUs on a machine.
 
     More GPUs than were asked for are unknown, unless there is not even one.
     """
     each = gpu.prices.get(cloud)
     if each is None:
         return
-    level = gpu.availability if wanted.region in (None, ANYWHERE) else gpu.data_centres.get(wanted.region, "NONE")
+    level = gpu.availability if place == ANYWHERE else gpu.data_centres.get(place, "NONE")
     has_stock = _LEVELS.get(level or "")
-    counts = (wanted.gpus,) if wanted.gpus else COUNTS
+    counts = (only,) if only else COUNTS
     for count in counts:
         if count > gpu.max_counts.get(cloud, 1):
             continue
@@ -129,7 +129,7 @@ def offers_of(
             gpu=gpu.name,
             gpu_count=count,
             vram_gb=gpu.vram_gb,
-            region=wanted.region or ANYWHERE,
+            region=place,
             price=Price(each * count, "catalogue"),
             spot=False,
             available=has_stock if count == asked_count or has_stock is False else None,

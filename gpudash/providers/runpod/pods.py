@@ -72,6 +72,9 @@ def parse_pod(record: Mapping[str, Any], around: Around) -> Instance:
         service_url=_service_url(record, _port(env.get(SERVICE_PORT))),
         launch_token=_text(env.get(TOKEN)),
         place=_text(record.get("dataCenterId")),
+        lost_on_stop=f"{disk_gb} GB container disk" if disk_gb else None,
+        stays_after_stop=f"{volume_gb} GB volume" if volume_gb else _stays(mounts) or "nothing",
+        stopped_price=disk_price(disk_gb, volume_gb, stopped=True) if record.get("mounts") is not None else None,
         lost_on_terminate=_lost(disk_gb, volume_gb, state),
         stays_after_terminate=_stays(mounts),
         notice=_notice(record, state, around),
@@ -134,7 +137,8 @@ def _storage_price(
 def _ssh(record: Mapping[str, Any], state: InstanceState, around: Around) -> SshAddress | None:
     """Direct where port 22 is mapped; the proxy, a shell without files and forwards, where no port 22 is exposed.
 
-    Stopped pods keep telling ports that are no longer theirs, so nothing is told before the container runs.
+    Stopped pods keep telling ports that are no longer theirs, so nothing is told before the container runs. Its disk,
+    with the host key, is made anew at every start.
     """
     if state is not InstanceState.RUNNING:
         return None
@@ -142,7 +146,7 @@ def _ssh(record: Mapping[str, Any], state: InstanceState, around: Around) -> Ssh
     file = _identity(record, around)
     direct = _address(_mapping(ways.get("direct")), "root") or _mapped(record)
     if direct is not None:
-        return SshAddress(*direct, identity_file=file)
+        return SshAddress(*direct, identity_file=file, host_key_since=moment(record.get("startedAt")))
     proxy = _address(_mapping(ways.get("proxy")), None)
     if proxy is None or exposes_ssh(record):
         return None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpudash.clock import Clock
 from gpudash.errors import GpudashError, ProviderError, Unsupported
+from gpudash.model.balance import Balance
 from gpudash.model.capability import Verb
 from gpudash.model.instance import EVERYWHERE, Instance, InstanceKey, InstanceState
 from gpudash.model.listing import Listing
@@ -15,8 +16,8 @@ from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
 from gpudash.providers import sshkeys
 from gpudash.providers.base import Endpoints, Leftover
 from gpudash.providers.http import Timeouts, segment
-from gpudash.providers.runpod import CAPABILITIES, account_keys, ending, request, storage
-from gpudash.providers.runpod.catalogue import COMMUNITY, SECURE, Catalogue, offers_of, type_name
+from gpudash.providers.runpod import CAPABILITIES, account_keys, ending, money, request, storage
+from gpudash.providers.runpod.catalogue import ANYWHERE, COMMUNITY, SECURE, Catalogue, offers_of, type_name
 from gpudash.providers.runpod.pods import Around, parse_pod, state_of
 from gpudash.providers.runpod.seen import Seen
 from gpudash.providers.runpod.serverless import Serverless
@@ -87,7 +88,8 @@ class RunpodProvider:
                 problem = exc.text
                 break
             for gpu in types:
-                found += offers_of(gpu, cloud, count, wanted, self.account, self._clock.now())
+                for place in wanted.places or (ANYWHERE,):
+                    found += offers_of(gpu, cloud, count, wanted.gpus, place, self.account, self._clock.now())
         chosen = tuple(offer for offer in found if wanted.accepts(offer))
         return Listing(self.account, "", chosen, problem is None, asked_at, self._clock.now(), problem)
 
@@ -152,6 +154,10 @@ class RunpodProvider:
         graphql, rest = self._surfaces.graphql.base_url, self._rest.base_url
         actions = ("stop", "terminate")
         return {"method": "chain"} | {action: ending.chain(action, key.id, graphql, rest) for action in actions}
+
+    def balance(self) -> Balance:
+        """What is left, and what RunPod counts as spent an hour."""
+        return money.balance(self._surfaces.graphql, self.account, self._clock.now())
 
     def close(self) -> None:
         """Let go of connections."""

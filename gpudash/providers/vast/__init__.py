@@ -31,6 +31,7 @@ CAPABILITIES = Capabilities(
     provider="vast",
     can_stop=True,
     can_restart=True,
+    takes_bids=True,
     can_hibernate=False,
     has_spot=True,
     has_tags=True,

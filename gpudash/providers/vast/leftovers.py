@@ -12,8 +12,9 @@ from gpudash.providers.http import Api
 from gpudash.providers.vast import prices
 from gpudash.providers.vast.api import Pace
 from gpudash.providers.vast.parse import text, whole
+from gpudash.providers.vast.states import SCHEDULING
 
-_RESTING = frozenset({InstanceState.STOPPED, InstanceState.ERROR, InstanceState.PENDING})
+_RESTING = frozenset({InstanceState.STOPPED, InstanceState.ERROR})
 
 
 def disks(instances: Iterable[Instance]) -> list[Leftover]:
@@ -31,7 +32,7 @@ def disks(instances: Iterable[Instance]) -> list[Leftover]:
             instance_id=instance.key.id,
         )
         for instance in instances
-        if instance.state in _RESTING and not instance.bills_compute and _costs(instance.storage_price)
+        if _rests(instance) and not instance.bills_compute and _costs(instance.storage_price)
     ]
 
 
@@ -58,6 +59,11 @@ def parse_volume(record: Mapping[str, Any], account: str) -> Leftover:
         price=None if usd is None else Price(usd, "instance"),
         instance_id=None if first is None else str(first),
     )
+
+
+def _rests(instance: Instance) -> bool:
+    """It does not run and is not on its way up; one that waits for a GPU may wait for ever."""
+    return instance.state in _RESTING or instance.provider_state == SCHEDULING
 
 
 def _is_volume(record: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
@@ -27,6 +28,7 @@ from gpudash.providers.vast.parse import parse_instance, whole
 if TYPE_CHECKING:
     from gpudash.config import Account
 
+log = logging.getLogger(__name__)
 VISIBLE_AFTER_S = 60.0
 """Vast shows a new instance within that time."""
 PAGE_SIZE = 25
@@ -55,7 +57,8 @@ class VastProvider:
         self.account: str = account.name
         self._clock, self._origin = clock, account.base_url or ORIGIN
         self._regions = tuple(account.regions or ())
-        self.api, self._aside = make_api(account, clock, timeouts), make_api(account, clock, ASIDE)
+        self.api = make_api(account, clock, timeouts)
+        self._aside = self.api.hurried(ASIDE)
         self._pace = Pace.of(clock)
         self._increases = Increases(self._aside, clock)
         self._keys = Keys(self.api, self._pace.keys)
@@ -296,7 +299,7 @@ class VastProvider:
             raise ProviderError(f"Could not {doing} {key.id}: Vast knows no such instance.")
 
     def _mark(self, key: InstanceKey, marks: Mapping[str, str]) -> None:
-        """A mark on an interruptible instance of ours; it can do without, so a refusal changes nothing."""
+        """A mark on an interruptible instance of ours; it can do without, so a failure is only logged."""
         if key.id not in self._bids:
             return
         name, present = label.read(self._labels.get(key.id))
@@ -304,7 +307,10 @@ class VastProvider:
             return
         text = label.write(name, {**present, **marks})
         if text != self._labels.get(key.id) and len(text) <= label.LIMIT:
-            self._write_label(key, text)
+            try:
+                self._write_label(key, text)
+            except GpudashError as exc:
+                log.info("%s", exc.text)
 
     def _write_label(self, key: InstanceKey, text: str) -> None:
         self._manage(key, "label", {"label": text})

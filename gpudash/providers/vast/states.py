@@ -27,6 +27,8 @@ from typing import Any
 
 from gpudash.model.instance import InstanceState
 
+SCHEDULING = "scheduling"
+"""Asked to run, and there is no GPU for it; Vast has no word of its own in the record."""
 _BROKEN = "OCI runtime create failed"
 _OUTBID = (
     "outbid, or stopped by statusd or by hand: if outbid, it starts and bills again by itself once its bid wins; "
@@ -83,7 +85,7 @@ def look(record: Mapping[str, Any], *, asked_to_stop: bool) -> Seen:
 
 def _before_the_container(word: str, wanted: str, contract: str) -> Seen:
     if contract == "stopped" and wanted == "running":
-        return Seen(InstanceState.PENDING, "scheduling", compute_billed=False, notice=_SCHEDULING)
+        return Seen(InstanceState.PENDING, SCHEDULING, compute_billed=False, notice=_SCHEDULING)
     if wanted == "stopped":
         return Seen(InstanceState.STOPPED, word)
     return Seen(InstanceState.PENDING, word, compute_billed=False)
@@ -93,7 +95,7 @@ def _without_container(
     record: Mapping[str, Any], word: str, wanted: str, contract: str, *, asked_to_stop: bool
 ) -> Seen:
     if wanted == "running" and contract == "stopped":
-        return Seen(InstanceState.PENDING, "scheduling", compute_billed=False, notice=_SCHEDULING)
+        return Seen(InstanceState.PENDING, SCHEDULING, compute_billed=False, notice=_SCHEDULING)
     if wanted == "running":
         return Seen(InstanceState.ERROR, word, notice=_message(record) or _EXITED)
     if record.get("is_bid") is True and not asked_to_stop:

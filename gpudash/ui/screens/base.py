@@ -56,12 +56,24 @@ class Living(Screen[Any]):
         self.app.push_screen(HelpScreen())
 
     def action_refresh(self) -> None:
+        """Ask everybody again, and write every cell again: another program may have written on the terminal."""
         self.fleet.refresh()
+        self.gpudash.shown.forget()
+        self.refresh()
         self.gpudash.say("Asking all clouds and hosts …", "muted")
 
-    def action_back(self) -> None:
-        if len(self.app.screen_stack) > 1:
+    @property
+    def is_open(self) -> bool:
+        """It has not been left. Ask after each wait: its widgets are gone with it."""
+        return self in self.app.screen_stack
+
+    def leave(self) -> None:
+        """Go back to the screen below. A second Esc that was on its way already takes no other screen with it."""
+        if len(self.app.screen_stack) > 1 and self.app.screen is self:
             self.app.pop_screen()
+
+    def action_back(self) -> None:
+        self.leave()
 
     async def action_quit(self) -> None:
         await self.gpudash.action_quit()

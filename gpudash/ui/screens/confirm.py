@@ -25,15 +25,15 @@ _SHOWN = 6
 _TITLE = {EndAction.STOP: "Stop", EndAction.HIBERNATE: "Hibernate", EndAction.TERMINATE: "Terminate"}
 
 
-class _Confirm(Dialog[bool]):
+class Confirm(Dialog[bool]):
     """Cancel has the focus; the other button acts once what must be typed is typed."""
 
     DEFAULT_CSS = """
-    _Confirm .buttons { height: 1; margin: 1 0 1 0; align-horizontal: center; }
-    _Confirm Button { margin: 0 2; }
-    _Confirm .type { height: 1; margin: 1 0 0 0; }
-    _Confirm .type Lines { width: auto; }
-    _Confirm .type Input { width: 1fr; margin: 0 0 0 1; }
+    Confirm .buttons { height: 1; margin: 1 0 1 0; align-horizontal: center; }
+    Confirm Button { margin: 0 2; }
+    Confirm .type { height: 1; margin: 1 0 0 0; }
+    Confirm .type Lines { width: auto; }
+    Confirm .type Input { width: 1fr; margin: 0 0 0 1; }
     """
 
     def __init__(self, title: str, word: str, lines: Sequence[Line], *, must_type: str | None, danger: bool) -> None:
@@ -94,7 +94,7 @@ class _Confirm(Dialog[bool]):
             (cancel if self.focused is act or act.disabled else act).focus()
 
 
-class ConfirmEnd(_Confirm):
+class ConfirmEnd(Confirm):
     """Stop, hibernate or terminate. The name is typed where data is lost, the number where there are many."""
 
     def __init__(self, action: EndAction, able: Sequence[Record], unable: Sequence[tuple[Record, str]]) -> None:
@@ -114,7 +114,7 @@ class ConfirmEnd(_Confirm):
         super().__init__(title, word, lines, must_type=must, danger=action is EndAction.TERMINATE)
 
 
-class ConfirmRestart(_Confirm):
+class ConfirmRestart(Confirm):
     """A restart ends what runs there, and nothing else; of many the number is typed."""
 
     def __init__(self, records: Sequence[Record]) -> None:
@@ -130,7 +130,7 @@ class ConfirmRestart(_Confirm):
         super().__init__(title, "Restart", lines, must_type=must, danger=False)
 
 
-class ConfirmMany(_Confirm):
+class ConfirmMany(Confirm):
     """A bulk action that ends nothing: its number is typed."""
 
     def __init__(self, word: str, records: Sequence[Record]) -> None:
@@ -184,7 +184,8 @@ def _lost(record: Record, action: EndAction) -> Line:
         return ((lost, "tone-bad"),) if lost else (("nothing that is known of", "text"),)
     if action is EndAction.HIBERNATE:
         return (("nothing: memory goes to disk", "text"),)
-    return (("what is in memory", "text"),)
+    wiped = record.instance.lost_on_stop
+    return ((f"what is in memory, and the {wiped}", "tone-bad"),) if wiped else (("what is in memory", "text"),)
 
 
 def _stays(record: Record, action: EndAction) -> Line:
@@ -192,11 +193,13 @@ def _stays(record: Record, action: EndAction) -> Line:
     if action is EndAction.TERMINATE:
         stays = instance.stays_after_terminate
         return ((stays, "tone-warn"),) if stays else (("nothing goes on billing", "text"),)
-    disk = f"{instance.disk_gb} GB disk" if instance.disk_gb else "the disk"
-    if instance.storage_price is None:
+    disk = instance.stays_after_stop or (f"{instance.disk_gb} GB disk" if instance.disk_gb else "the disk")
+    price = instance.stopped_price or instance.storage_price
+    if price is None:
         return ((f"{disk}, at a price nobody told", "unknown"),)
-    day = instance.storage_price.usd_per_hour * 24
-    return ((f"{disk}, {'~' if instance.storage_price.estimated else ''}${day:.2f}/day", "tone-warn"),)
+    if not price.usd_per_hour:
+        return ((f"{disk}, at no cost", "text"),)
+    return ((f"{disk}, {'~' if price.estimated else ''}${price.usd_per_hour * 24:.2f}/day", "tone-warn"),)
 
 
 def _names(records: Sequence[Record]) -> list[Line]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
 
+from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
-from textual.screen import ModalScreen
 
 from gpudash.ui import format as fmt
 from gpudash.ui.glyphs import to_ascii
 from gpudash.ui.scene import Line, Scene
+from gpudash.ui.screens.dimmed import Dimmed
 from gpudash.ui.widgets.paint import Painted, PaintedBlock
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Lines(PaintedBlock):
         return list(self._make(scene, width))[:height]
 
 
-class Dialog(ModalScreen[Answer], Generic[Answer]):
+class Dialog(Dimmed[Answer], Generic[Answer]):
     """Answers by `dismiss`; Esc answers None."""
 
     AUTO_FOCUS = ""
@@ -54,6 +55,10 @@ class Dialog(ModalScreen[Answer], Generic[Answer]):
         """Text for a border: no markup of others, no character this terminal lacks."""
         text = fmt.clean(text).replace("[", "\\[")
         return to_ascii(text) if self.gpudash.options.ascii_only else text
+
+    def dismiss(self, result: Answer | None = None) -> AwaitComplete:
+        """Answer once. A second Enter that was on its way already answers nothing, and closes no other screen."""
+        return super().dismiss(result) if self.app.screen is self else AwaitComplete()
 
     def action_back(self) -> None:
         self.dismiss(None)

@@ -8,6 +8,7 @@ from typing import ClassVar, cast
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.timer import Timer
 
 from gpudash.fleet.changes import ChangeSet
 from gpudash.fleet.record import Record
@@ -34,6 +35,8 @@ LOOK_AGAIN = 100
 """Rows that are asked again in each beat for what moves with the clock alone: their place, and whether they fit."""
 MANY_ROWS = 1000
 """Above so many, what a change set moves is drawn with the next beat."""
+WARMED = 1000
+"""Rows in one slice of getting ready for a filter."""
 SEARCH_PAUSE_S = 0.002
 """Between two slices of a slow filter, so that keys come first."""
 COUNT_PAUSE_S = 0.02
@@ -83,6 +86,8 @@ class FleetScreen(Filtering, Verbs):
         self._events: tuple[Event, ...] = ()
         self._ssh: Sequence[str] = ()
         self._details_height = 0
+        self._rest: Timer | None = None
+        """Runs while the cursor rests."""
 
     def compose(self) -> ComposeResult:
         yield self.strip
@@ -171,6 +176,11 @@ class FleetScreen(Filtering, Verbs):
             self._show_strip()
         else:
             self.set_timer(COUNT_PAUSE_S, self._count_on)
+
+    def _warm_on(self) -> None:
+        """While the filter opens, and after: what its first letter will look through."""
+        if self.view.warm(WARMED):
+            self.set_timer(SEARCH_PAUSE_S, self._warm_on)
 
     def _search_on(self) -> None:
         """A slow filter goes on between two keys."""
@@ -267,11 +277,13 @@ class FleetScreen(Filtering, Verbs):
         self._events, self._ssh = (), ()
         self._show_details()
         self._show_footer()
-        self.set_timer(DETAIL_DELAY_S, lambda key=self.table.cursor: self._ask_details(key))
+        if self._rest is not None:
+            self._rest.stop()
+        self._rest = self.set_timer(DETAIL_DELAY_S, self._ask_details)
 
-    def _ask_details(self, key: object) -> None:
+    def _ask_details(self) -> None:
         record = self.table.record
-        if record is None or record.key != key:
+        if record is None:
             return
         self._ssh = tuple(self.fleet.ssh_argv(record.key)) if record.instance.ssh is not None else ()
 
@@ -403,7 +415,9 @@ class FleetScreen(Filtering, Verbs):
         self.app.push_screen(LeftoversScreen())
 
     def action_pools(self) -> None:
-        """Answers why by its reason in the key table."""
+        from gpudash.ui.screens.endpoints import EndpointsScreen
+
+        self.app.push_screen(EndpointsScreen())
 
 
 def _burn(record: Record) -> Amount:

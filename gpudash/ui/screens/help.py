@@ -25,6 +25,7 @@ _GROUPS = (
     ("move", "Move"),
     ("program", "The program"),
 )
+_KEYS_WIDTH = 11
 _WORDS: tuple[tuple[str, str, str], ...] = (
     ("● armed", "guard-armed", "the policy was read back from the host a moment ago: it will end without you"),
     ("◐ degraded", "guard-degraded", "something will probably end it; the reason says what is not proved"),
@@ -53,7 +54,7 @@ class HelpScreen(Living):
     ]
 
     def compose(self) -> ComposeResult:
-        yield Heading((("Keys", "title"),), lambda scene: (("Esc goes back", "muted"),))
+        yield Heading((("Keys", "title"),), self._right)
         yield Page(self._lines)
         yield Footer()
 
@@ -62,6 +63,15 @@ class HelpScreen(Living):
         self.query_one(Footer).show(
             FooterFacts(((BY_ID["back"], True), (BY_ID["palette"], True), (BY_ID["quit"], True)))
         )
+
+    def _right(self, scene: Scene) -> Line:
+        page = self.query_one(Page)
+        below = page.below
+        more: Line = ((f"{below} more lines  ", "accent"), ("↓", "key"), (" PgDn   ", "key")) if below else ()
+        return (*more, ("Esc goes back", "muted"))
+
+    def on_page_scrolled(self) -> None:
+        self.query_one(Heading).update_lines()
 
     def _lines(self, scene: Scene, width: int) -> Sequence[Line]:
         return help_lines(width, self.gpudash.fleet.session.config.keys)
@@ -96,9 +106,12 @@ def _block(title: str, actions: Iterable[Action], moved: dict[str, str]) -> list
     lines: list[Line] = [((title, "title"),)]
     for action in actions:
         keys = moved.get(action.id, action.keys).split(",")
-        shown = "  ".join(display_key(key) for key in keys)
+        names = [display_key(key) for key in keys]
+        while len(names) > 1 and len("  ".join(names)) > _KEYS_WIDTH:
+            names.pop()
+        shown = "  ".join(names)
         token = "tone-bad" if action.danger is Danger.DESTROYS else "key"
-        lines.append(((f"{fmt.fit(shown, 11)}", token), (f" {action.sentence}", "text")))
+        lines.append(((f"{fmt.fit(shown, _KEYS_WIDTH)}", token), (f" {action.sentence}", "text")))
     return lines
 
 

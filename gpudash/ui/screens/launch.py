@@ -271,7 +271,8 @@ class LaunchScreen(ListScreen[Offer]):
             self.models = await asyncio.get_running_loop().run_in_executor(None, registry.load)
         except GpudashError as exc:
             self.problem = self.problem or str(exc)
-        self.filter_text(self.query_one(FilterBar).text)
+        if self.is_open:
+            self.filter_text(self.query_one(FilterBar).text)
 
     def _fields(self) -> Fields[Offer]:
         return FIELDS._replace(tests={"fits": lambda word: fits_test(self.models)(word)})
@@ -349,9 +350,9 @@ class LaunchScreen(ListScreen[Offer]):
         field.value = self._suggested
 
     def _summary(self, scene: Scene, width: int) -> list[Line]:
-        return [((" ", "text"), *line) for line in self._words(scene)]
+        return [((" ", "text"), *line) for line in self._words(scene, width)]
 
-    def _words(self, scene: Scene) -> list[Line]:
+    def _words(self, scene: Scene, width: int) -> list[Line]:
         operation = self.fleet.store.operations.get(self.operation_id) if self.operation_id else None
         if operation is not None:
             from gpudash.ui.panels import step_spans
@@ -359,7 +360,7 @@ class LaunchScreen(ListScreen[Offer]):
             words = (("Esc leaves it running; its row appears in the table. X ends what it makes.", "muted"),)
             if not operation.stage.is_open:
                 words = ((operation.detail or f"{operation.name}: {operation.stage.value}. Esc goes back.", "text"),)
-            return [((f"{operation.name}  ", "value"), *step_spans(operation, scene)), words]
+            return [((f"{operation.name}  ", "value"), *step_spans(operation, scene, brief=width < 110)), words]
         order = self.order
         if order is None:
             return [(("no offer", "muted"),), ()]
@@ -385,7 +386,7 @@ class LaunchScreen(ListScreen[Offer]):
         if bar.text:
             bar.text = ""
         else:
-            self.app.pop_screen()
+            self.leave()
 
     def opened(self) -> None:
         self.action_order()
@@ -454,6 +455,8 @@ class LaunchScreen(ListScreen[Offer]):
             raise
         self.operation_id = operation.id
         self.gpudash.announcer.follow(operation)
+        if not self.is_open:
+            return
         self.query_one("#order").display = False
         self.table.focus()
         self.footer.show(FooterFacts(((_CANCEL, True), (BY_ID["back"], True))))
@@ -493,7 +496,7 @@ class LaunchScreen(ListScreen[Offer]):
         if isinstance(self.focused, (Input, Button)) and self.operation_id is None and not self._in_filter():
             self.query_one(FilterBar).focus_input()
         else:
-            self.app.pop_screen()
+            self.leave()
 
     def _in_filter(self) -> bool:
         return self.focused is not None and any(isinstance(node, FilterBar) for node in self.focused.ancestors)

@@ -128,7 +128,8 @@ class ListScreen(Filtering, Generic[R]):
             else:
                 self.asked = True
                 self.view.replace_all(rows)
-            self.rebuild()
+            if self.is_open:
+                self.rebuild()
 
         self.gpudash.carry_out(fetch())
 
@@ -202,7 +203,7 @@ class ListScreen(Filtering, Generic[R]):
         if self.is_filtered:
             self.close_filter()
         else:
-            self.app.pop_screen()
+            self.leave()
 
     # -- inside -------------------------------------------------------------------------------------------------
 

@@ -180,7 +180,7 @@ def _line(found: Found, here: bool, width: int) -> tuple[Line, str]:
     shown = fmt.fit(label, min(_LABEL_WIDTH, max(8, width - _KEY_WIDTH - 3)))
     if found.places and label == command.label and not off:
         for number, letter in enumerate(shown):
-            spans.append((letter, "accent" if number in found.places else "value"))
+            spans.append((letter, "sorted" if number in found.places else "value"))
     else:
         spans.append((shown, "muted" if off else "value"))
     spans.append((f" {fmt.clean(command.about())}", "muted"))

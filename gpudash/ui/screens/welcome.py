@@ -1,8 +1,9 @@
-"""The first run: no cloud account yet. Shows what credentials were found, and three ways on."""
+"""The first run: no cloud account yet. Shows where keys were looked for, and how to go on."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -15,60 +16,49 @@ from gpudash.ui.widgets.choice import Choice, ChoiceList
 
 if TYPE_CHECKING:
     from gpudash.config.credentials import FoundCredential
+    from gpudash.ui.port import FleetPort
+
+_PLACES = (
+    ("aws", "~/.aws, AWS_PROFILE or AWS_ACCESS_KEY_ID"),
+    ("lambda", "LAMBDA_API_KEY"),
+    ("runpod", "RUNPOD_API_KEY or ~/.runpod"),
+    ("vast", "VAST_API_KEY or ~/.config/vastai"),
+)
+"""Each cloud, and where a new key is best put; `gpudash.config` looks at more."""
+_CHOICES = (
+    ("sandbox", "d", "try it on the sandbox", "real SSH, real daemon, no money"),
+    ("connect", "c", "connect a cloud", "where its key belongs"),
+    ("look", "Esc", "look around", "an empty fleet; ? lists the keys"),
+)
 
 
 class WelcomeScreen(Dialog[str]):
-    """Answers ``sandbox``, ``found`` or ``configure``."""
+    """Answers ``sandbox``, or nothing. `start_hosts` fills an empty sandbox."""
 
     BINDINGS = [  # noqa: RUF012 - Textual reads it from the class
         Binding("d", "take('sandbox')", "sandbox", show=False),
-        Binding("a", "take('found')", "found", show=False),
-        Binding("c", "take('configure')", "configure", show=False),
+        Binding("c", "take('connect')", "connect", show=False),
         Binding("q", "app.quit", "quit", show=False),
     ]
-    DEFAULT_CSS = """
-    WelcomeScreen .box { width: 84; }
-    """
 
-    def __init__(self) -> None:
+    def __init__(self, start_hosts: Callable[[FleetPort], Coroutine[Any, Any, None]] | None = None) -> None:
         super().__init__()
-        self._found: list[FoundCredential] | None = None
-        self._word = ""
+        self._start_hosts = start_hosts
+        self._found: dict[str, FoundCredential] | None = None
+        self._connecting = False
 
     def compose(self) -> ComposeResult:
-        with Vertical(classes="box") as box:
+        with Vertical(classes="box -wide") as box:
             box.border_title = "gpudash"
-            box.border_subtitle = "Esc looks at the sandbox"
-            yield Lines(self._head, height=9)
+            box.border_subtitle = self.words("Enter takes it · q leaves")
+            yield Lines(self._head, height=len(_PLACES) + 5)
             yield ChoiceList(
                 [
-                    Choice(
-                        "sandbox",
-                        (
-                            ("d  ", "key"),
-                            ("try it on the sandbox", "value"),
-                            ("  real SSH, real daemon, no money", "muted"),
-                        ),
-                    ),
-                    Choice(
-                        "found",
-                        (
-                            ("a  ", "key"),
-                            ("use what was found", "value"),
-                            ("     read-only, until you say otherwise", "muted"),
-                        ),
-                    ),
-                    Choice(
-                        "configure",
-                        (
-                            ("c  ", "key"),
-                            ("configure", "value"),
-                            ("              where accounts are written down", "muted"),
-                        ),
-                    ),
+                    Choice(name, ((key.ljust(5), "key"), (label.ljust(23), "value"), (about, "muted")))
+                    for name, key, label, about in _CHOICES
                 ]
             )
-            yield Lines(self._foot, height=4)
+            yield Lines(self._foot, height=1, id="foot")
 
     def on_mount(self) -> None:
         self.query_one(ChoiceList).focus()
@@ -79,55 +69,66 @@ class WelcomeScreen(Dialog[str]):
         from gpudash.providers import registry
 
         found = found_credentials(registry.names())
-        self.app.call_from_thread(self._show, found)
+        self.app.call_from_thread(self._show, {item.provider: item for item in found})
 
-    def _show(self, found: list[FoundCredential]) -> None:
+    def _show(self, found: dict[str, FoundCredential]) -> None:
         self._found = found
         self.redraw()
 
     def _head(self, scene: Scene, width: int) -> list[Line]:
-        lines: list[Line] = [
-            (("Every rented GPU on one screen: what it costs, what keeps it awake,", "text"),),
-            (("what will end it and when. No cloud account is configured yet.", "text"),),
+        return [
+            *(((line, "text"),) for line in fmt.wrap(_WHAT, width)[:2]),
+            (),
+            (("No cloud account yet. Keys were looked for in the usual places:", "text"),),
+            *(self._place(name, where) for name, where in _PLACES),
             (),
         ]
+
+    def _place(self, name: str, where: str) -> Line:
+        label = (fmt.fit(name, 9), "value")
         if self._found is None:
-            return [*lines, (("looking for credentials …", "muted"),)]
-        lines.append((("found", "label"),))
-        for item in self._found[:4]:
-            mark: tuple[str, str] = ("✓ ", "tone-good") if item.usable else ("· ", "muted")
-            note = "" if item.usable else "   its cloud is not in this version yet"
-            lines.append((mark, (fmt.fit(item.provider, 8), "value"), (f" {item.where}", "text"), (note, "muted")))
-        if not self._found:
-            lines.append((("nothing in the usual places of AWS, Lambda, RunPod or Vast", "muted"),))
-        return lines
+            return (("  ", "text"), label, ("looking …", "muted"))
+        item = self._found.get(name)
+        if item is None:
+            return (("· ", "muted"), label, ("none", "muted"), (f"    {where}", "muted"))
+        if item.usable:
+            return (("✓ ", "tone-good"), label, (item.where, "text"))
+        return (("✖ ", "tone-bad"), label, (f"{item.where}: {item.problem or 'not in this version yet'}", "tone-bad"))
 
     def _foot(self, scene: Scene, width: int) -> list[Line]:
-        return [(), *[((line, "tone-warn"),) for line in fmt.wrap(self._word, width)]]
+        if not self._connecting:
+            return []
+        from gpudash import paths
+
+        text = (
+            "Put a key where its vendor's own tools look for it and start gpudash again: it is used as it is. "
+            f"Or leave and run `gpudash configure`: it asks each cloud whether the key works, and writes the account "
+            f"into {paths.config_file()}. The key stays where it is. `gpudash --read-only` changes nothing."
+        )
+        return [(), *(((line, "accent"),) for line in fmt.wrap(text, width))]
 
     def on_choice_list_chosen(self, event: ChoiceList.Chosen) -> None:
         self.action_take(event.choice.id)
 
     def action_take(self, what: str) -> None:
-        """One of the three ways on."""
-        usable = [item for item in self._found or [] if item.usable]
-        if what == "sandbox":
-            self.dismiss(what)
-            self.gpudash.say("The sandbox: n launches a host; everything is real but the money.", "tone-good")
-        elif what == "found" and not usable:
-            self._word = "Nothing that this version can use was found. c says where accounts are written down."
+        """One of the ways on."""
+        if what == "connect":
+            self._connecting = True
+            foot = self.query_one("#foot", Lines)
+            foot.styles.height = len(self._foot(self.gpudash.scene, foot.size.width))
             self.redraw()
+        elif what == "look":
+            self.action_back()
         else:
-            from gpudash import paths
+            self.dismiss(what)
+            if self._start_hosts is None or self.gpudash.fleet.store.records:
+                self.gpudash.say("The sandbox: everything is real but the money. n launches a host.", "tone-good")
+            else:
+                self.gpudash.carry_out(self._start_hosts(self.gpudash.fleet))
+                self.gpudash.say("Six hosts are starting; the last one has no guard: p pushes it one.", "tone-good")
 
-            place = paths.config_file()
-            self._word = (
-                f"Accounts stand in {place}: [accounts.NAME] with provider, and where its key is kept. "
-                "`gpudash configure` asks and writes it; then start again."
-            )
-            if what == "found":
-                names = fmt.listed(item.provider for item in usable)
-                self._word = (
-                    f"Start again with `gpudash --read-only`: {names} will be there. `gpudash configure` keeps it so."
-                )
-            self.redraw()
+
+_WHAT = (
+    "Every rented GPU on one screen: what it costs, what keeps it awake, what will end it and when, "
+    "and whether that is proved. One key acts."
+)

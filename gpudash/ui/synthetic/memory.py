@@ -22,6 +22,7 @@ from gpudash.fleet.record import Record
 from gpudash.fleet.spending import Spending, report
 from gpudash.fleet.store import FleetStore
 from gpudash.model.capability import LaunchOption, Verb
+from gpudash.model.endpoint import Bounds, Endpoint
 from gpudash.model.event import Event
 from gpudash.model.history import History
 from gpudash.model.instance import Instance, InstanceKey, InstanceState
@@ -262,6 +263,17 @@ class MemoryFleet:
             )
             for name in accounts
         ]
+
+    async def scale(self, endpoint: Endpoint, bounds: Bounds) -> Operation:
+        self._call("scale", (endpoint.key, bounds))
+        return self._operation(Verb.SCALE, endpoint.key, endpoint.name)
+
+    async def purge(self, endpoint: Endpoint) -> Operation:
+        self._call("purge", endpoint.key)
+        return self._operation(Verb.PURGE, endpoint.key, endpoint.name)
+
+    def reason_against_endpoint(self, verb: Verb, endpoint: Endpoint) -> str | None:
+        return None
 
     async def leftovers(self) -> list[Listing[Leftover]]:
         now = self.clock.now()

@@ -16,6 +16,10 @@ ANSWER_S = 6.0
 """Seconds an answer stays."""
 
 
+_KEPT = frozenset({"help", "back", "quit"})
+"""The ways to help and out stay where there is room for little else."""
+
+
 class FooterFacts(NamedTuple):
     """What the footer shows."""
 
@@ -91,12 +95,15 @@ class Footer(PaintedBlock):
         keys = list(self.facts.keys)
         while keys and sum(fmt.cell_len(self._key(a)) + len(a.label) + 3 for a, _ in keys) > room:
             disabled = [pair for pair in keys if not pair[1]]
-            victim = disabled[-1] if disabled else keys[-3] if len(keys) > 3 else keys[-1]
-            keys.remove(victim)
+            others = [pair for pair in keys if pair[0].id not in _KEPT]
+            keys.remove((disabled or others or keys)[-1])
         return keys
 
     async def on_click(self, event: events.Click) -> None:
         event.stop()
+        if self._answer.text:  # it hides the keys
+            self._clear(self._answer.number)
+            return
         for start, end, action in self._places:
             if start <= event.x < end:
                 await self.app.run_action(action.method, self.screen)

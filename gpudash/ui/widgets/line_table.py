@@ -372,7 +372,7 @@ class LineTable(Painted, Generic[R], can_focus=True):
         return spans
 
     def _layout(self) -> list[Placed[R]]:
-        width = self.size.width
+        width = self._width
         if width != self._placed_for:
             placed = self._placed = arrange(self.columns, width - _MARGIN - 1)
             self._placed_for = width

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from textual import events
 from textual.binding import Binding, BindingType
+from textual.message import Message
 
 from gpudash.ui.scene import Line, Scene
 from gpudash.ui.widgets.paint import Painted
@@ -25,12 +26,20 @@ class Page(Painted, can_focus=True):
         Binding("end,G", "scroll_lines(100000)", "end", id="page.end", show=False),
     ]
 
+    class Scrolled(Message):
+        """Other lines are shown now."""
+
     def __init__(self, make: Callable[[Scene, int], Sequence[Line]], *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._make = make
         self._lines: list[Line] = []
         self._made_for: tuple[object, ...] = ()
         self.top = 0
+
+    @property
+    def below(self) -> int:
+        """Lines that are hidden below the last one shown."""
+        return max(0, len(self._lines) - self.size.height - self.top)
 
     def line_at(self, y: int) -> tuple[Line, str]:
         width = self.size.width
@@ -49,6 +58,7 @@ class Page(Painted, can_focus=True):
     def action_scroll_lines(self, lines: int) -> None:
         self.top = max(0, min(self.top + lines, len(self._lines) - self.size.height))
         self.update_lines()
+        self.post_message(self.Scrolled())
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         event.stop()

@@ -43,6 +43,7 @@ class Painter:
             cells = len(text) if text.isascii() else cell_len(text)
             if cells > left:
                 text, cells = fmt.fit(text, left), left
+                text = to_ascii(text) if self.ascii_only else text
             left -= cells
             style = style_of(token, ground)
             if style is run_style:
@@ -76,6 +77,9 @@ class Painted(Widget):
         super().__init__(id=id, classes=classes)
         self._drawn: list[tuple[Line, str]] = []
         self._strips: list[Strip | None] = []
+        self._kept: dict[tuple[Line, str], Strip] = {}
+        """Strips by what they say: a line that comes back, as all do when a table scrolls, is not made anew."""
+        self._width = self._height = 0
         self._painter: Painter | None = None
         self.lines_drawn = 0
         """Lines turned into strips so far; tests count it."""
@@ -103,7 +107,8 @@ class Painted(Widget):
 
     def update_lines(self) -> int:
         """Draw again what differs from what was drawn; how many lines that is."""
-        height = self.size.height
+        self._measure()
+        height = self._height
         if len(self._drawn) != height or not self.is_attached:
             self._forget(height)
             self.refresh()
@@ -125,6 +130,7 @@ class Painted(Widget):
 
     def update_line(self, y: int) -> None:
         """The same for one line."""
+        self._measure()
         if 0 <= y < len(self._drawn):
             new = self.line_at(y)
             old = self._drawn[y]
@@ -134,7 +140,8 @@ class Painted(Widget):
                 self._refresh_lines([y])
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        width, height = self.size
+        self._measure()
+        width, height = self._width, self._height
         if len(self._drawn) != height:
             self._forget(height)
         strips = [self._strip(y, width) if y < height else Strip.blank(width) for y in range(crop.y, crop.bottom)]
@@ -147,6 +154,7 @@ class Painted(Widget):
 
     def notify_style_update(self) -> None:
         self._painter = None
+        self._kept.clear()
         self._strips = [None] * len(self._strips)
         super().notify_style_update()
 
@@ -156,8 +164,20 @@ class Painted(Widget):
     def repaint(self) -> None:
         """Draw every line anew, as after a theme or a terminal came back."""
         self._painter = None
+        self._kept.clear()
         self._forget(self.size.height)
         self.refresh()
+
+    def _measure(self) -> None:
+        """Ask for the size once a paint: it is slow to ask for, and every line needs it."""
+        width, height = self.size
+        if (width, height) != (self._width, self._height):
+            self._width, self._height = width, height
+            self._size_changed()
+
+    def _size_changed(self) -> None:
+        """Lines are made for another size from now on."""
+        self._kept.clear()
 
     def _forget(self, height: int) -> None:
         self._drawn = [((), "")] * height
@@ -169,13 +189,18 @@ class Painted(Widget):
             line, ground = self._drawn[y]
             if not ground:
                 line, ground = self._drawn[y] = self.line_at(y)
-            strip = self._strips[y] = self.painter.strip(line, width, ground)
+            strip = self._kept.get((line, ground))
+            if strip is None:
+                if len(self._kept) > 2 * len(self._strips):
+                    self._kept.clear()
+                strip = self._kept[line, ground] = self.painter.strip(line, width, ground)
+            self._strips[y] = strip
             self.lines_drawn += 1
         return strip
 
     def _refresh_lines(self, dirty: Sequence[int]) -> None:
         """One refresh; neighbouring lines are one region. Which of their cells differ is seen when they are written."""
-        width = self.size.width
+        width = self._width
         regions: list[Region] = []
         first = last = dirty[0]
         for y in dirty[1:]:
@@ -194,24 +219,27 @@ class PaintedBlock(Painted):
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self._lines: list[Line] = []
-        self._made_for: tuple[object, ...] = ()
+        self._made_for: Scene | None = None
 
     def compose_lines(self, scene: Scene, width: int, height: int) -> list[Line]:
         """All lines from the top."""
         raise NotImplementedError
 
     def line_at(self, y: int) -> tuple[Line, str]:
-        width, height = self.size
-        made_for = (self.scene(), width, height)
-        if made_for != self._made_for:
-            self._made_for = made_for
-            self._lines = self.compose_lines(self.scene(), width, height)
+        scene = self.scene()
+        if scene is not self._made_for:
+            self._made_for = scene
+            self._lines = self.compose_lines(scene, self._width, self._height)
         return (self._lines[y] if y < len(self._lines) else (), self.ground)
 
     def update_lines(self) -> int:
-        self._made_for = ()
+        self._made_for = None
         return super().update_lines()
 
     def repaint(self) -> None:
-        self._made_for = ()
+        self._made_for = None
         super().repaint()
+
+    def _size_changed(self) -> None:
+        super()._size_changed()
+        self._made_for = None

@@ -11,6 +11,8 @@ from gpudash.ui.widgets.paint import PaintedBlock
 
 _MOST = 3
 _FAILED_FOR_S = 60
+BRIEF_BELOW = 110
+"""Cells under which all steps are seen only without the times of those that are done."""
 
 
 class Running(PaintedBlock):
@@ -27,7 +29,7 @@ class Running(PaintedBlock):
         self.update_lines()
 
     def compose_lines(self, scene: Scene, width: int, height: int) -> list[Line]:
-        return [_line(operation, scene) for operation in self._shown(scene)[:height]]
+        return [_line(operation, scene, brief=width < BRIEF_BELOW) for operation in self._shown(scene)[:height]]
 
     def _shown(self, scene: Scene) -> list[Operation]:
         operations = self.gpudash.fleet.store.operations.values()
@@ -44,11 +46,11 @@ def _counts(operation: Operation, scene: Scene) -> bool:
     return operation.stage is Stage.FAILED and age < _FAILED_FOR_S
 
 
-def _line(operation: Operation, scene: Scene) -> Line:
-    name = fmt.fit(operation.name or "new", 18)
+def _line(operation: Operation, scene: Scene, *, brief: bool) -> Line:
+    name = fmt.fit(operation.name or "new", 12 if brief else 18)
     head: Line = ((" launch ", "label"), (name, "value"), ("  ", "text"))
     if operation.stage is Stage.FAILED:
         return (*head, ("✗ ", "tone-bad"), (fmt.clean(operation.detail), "tone-bad"))
     if operation.stage is Stage.AMBIGUOUS:
         return (*head, ("? no answer; a listing will tell whether it happened", "tone-warn"))
-    return (*head, *step_spans(operation, scene))
+    return (*head, *step_spans(operation, scene, brief=brief))

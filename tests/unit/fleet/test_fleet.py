@@ -362,6 +362,24 @@ async def test_money_and_operations_of_one_instance_come_from_the_ledger(cloud: 
     assert [line.key for line in spending.instances] == [key]
 
 
+async def test_the_first_list_is_asked_for_at_once(daemon: Daemon, slow: tuple[Cloud, Session]) -> None:
+    """Not a cadence after the regions are known."""
+    cloud, session = slow
+    key = cloud.add("worker").key
+    async with Fleet(session) as fleet:
+        await until(lambda: key in fleet.store.records)
+
+
+@pytest.fixture
+def slow(daemon: Daemon) -> Iterator[tuple[Cloud, Session]]:
+    """A cloud that is asked once a minute."""
+    cloud = Cloud(CLOCK, capabilities=replace(CAPABILITIES, cadence_s=60.0))
+    config = Config(accounts={CLOUD: Account(CLOUD, "lambda"), "sandbox": Account("sandbox", "sandbox")})
+    with Session.open(config, accounts=[CLOUD], clock=CLOCK, actor="dashboard", providers={CLOUD: cloud}) as session:
+        session.desk.hosts = lambda: HostsInMemory(daemon)  # type: ignore[assignment, return-value]
+        yield cloud, session
+
+
 @pytest.fixture
 def poor(cloud: Cloud) -> Iterator[Session]:
     """A session whose budget of a month is used up by anything."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from support.memory_cloud import CAPABILITIES, CLOUD, Cloud, look, offer, open_session
@@ -23,6 +24,7 @@ Try = Callable[[Session, InstanceKey], object]
 EVERY_VERB: dict[Verb, Try] = {
     Verb.LAUNCH: lambda s, key: s.actions.launch(s.actions.plan_launch(offer(s.clock))),
     Verb.START: lambda s, key: s.actions.start(key),
+    Verb.BID: lambda s, key: s.actions.bid(key, Decimal("0.25")),
     Verb.RESTART: lambda s, key: s.actions.restart(key),
     Verb.STOP: lambda s, key: s.actions.end(key, EndAction.STOP),
     Verb.HIBERNATE: lambda s, key: s.actions.end(key, EndAction.HIBERNATE),

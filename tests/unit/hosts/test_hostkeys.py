@@ -9,14 +9,16 @@ import os
 import re
 import stat
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from gpudash.hosts.hostkeys import HostKey, HostKeyUndecided, KnownHosts, alias
-from gpudash.model.instance import InstanceKey
+from gpudash.hosts.hostkeys import HostKey, HostKeyUndecided, KnownHosts, alias, alias_of
+from gpudash.model.instance import Instance, InstanceKey, InstanceState, SshAddress
 
 NAME = "gpudash-work-i-1"
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 KEY = HostKey("ssh-ed25519", b"first key")
 OTHER = HostKey("ssh-ed25519", b"second key")
 
@@ -131,3 +133,25 @@ def test_aliases_differ_where_instances_do() -> None:
     assert len(names) == len(ids)
     assert all(name == name.lower() and name.isascii() and not set(name) & set(" ,*?![]|@") for name in names)
     assert alias(InstanceKey("work", "us-1", "i-0c1f")) == "gpudash-work-i-0c1f"
+
+
+def test_a_disk_that_is_made_anew_is_a_first_contact(known: KnownHosts) -> None:
+    """A container that loses its disk shows another key after a start; within one start a changed key stops all."""
+    key = InstanceKey("runpod", "all", "p1")
+    first, again = (
+        alias_of(
+            Instance(
+                key, "runpod", "train", InstanceState.RUNNING, "", ssh=SshAddress("a", 1, "root", host_key_since=at)
+            )
+        )
+        for at in (NOON, NOON + timedelta(hours=1))
+    )
+    known.check(first, KEY, told=None, vouched=True)
+    known.check(again, OTHER, told=None, vouched=True)
+    with pytest.raises(HostKeyUndecided, match="changed"):
+        known.check(again, KEY, told=None, vouched=True)
+    other = alias(InstanceKey("runpod", "all", "p12"))
+    known.trust(other, KEY)
+    known.forget(alias(key))
+    assert known.held(first) == known.held(again) == ()
+    assert known.held(other) == (KEY,)

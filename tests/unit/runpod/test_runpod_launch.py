@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from support.clouds import find, launched, listing
 from support.http_cloud import Fault, Reply
-from support.runpod_cloud import RunpodCloud, problem, runpod_cloud
+from support.runpod_cloud import POD_KEY, RunpodCloud, problem, runpod_cloud
 
+from gpudash import statusd
 from gpudash.errors import Ambiguous, NoCapacity, ProviderError, UsageError
 
 CREATE = r"^/v2/pods$"
@@ -204,3 +205,23 @@ def test_a_pod_ends_itself_with_its_own_key(cloud: RunpodCloud) -> None:
     assert {step["token_env"] for step in stop} == {"RUNPOD_API_KEY"}
     assert all(step["only_if_env"] == {"RUNPOD_POD_ID": pod.key.id} for step in stop)
     assert "test-key" not in repr(spec)
+
+
+@pytest.mark.parametrize("action", ["stop", "terminate"])
+def test_statusd_ends_its_pod_with_these_steps(
+    cloud: RunpodCloud, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    """The pushed daemon's own code takes them, ends this pod with the key of the pod, and no other one."""
+    pod, other = launched(cloud), launched(cloud)
+    end = dict(cloud.provider.end_spec(pod.key)) | {"hibernate": None, "poweroff": None}
+    errors: list[str] = []
+    statusd.check_end(end, errors, errors)
+    assert errors == []
+    monkeypatch.setenv("RUNPOD_API_KEY", POD_KEY)
+    monkeypatch.setenv("RUNPOD_POD_ID", other.key.id)
+    assert "another machine" in statusd.end_by_http(end[action][0], "/nowhere")
+    monkeypatch.setenv("RUNPOD_POD_ID", pod.key.id)
+    assert statusd.end_by_http(end[action][0], "/nowhere") == ""
+    left = cloud.fake.pods.get(pod.key.id)
+    assert left is None if action == "terminate" else left is not None and not left.is_up
+    assert cloud.fake.pods[other.key.id].is_up

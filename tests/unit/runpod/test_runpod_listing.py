@@ -153,7 +153,11 @@ def test_a_port_that_stays_is_believed_in_the_end(cloud: RunpodCloud) -> None:
     cloud.provider.start(before.key)
     reach(cloud, before.key, InstanceState.RUNNING)
     cloud.clock.advance(91)
-    assert reach(cloud, before.key, InstanceState.RUNNING).ssh == before.ssh
+    after = reach(cloud, before.key, InstanceState.RUNNING)
+    assert after.ssh is not None
+    assert before.ssh is not None
+    assert after.ssh.port == before.ssh.port
+    assert after.ssh.host_key_since == after.started_at
 
 
 def test_a_stopped_pod_keeps_the_price_it_ran_at(cloud: RunpodCloud) -> None:

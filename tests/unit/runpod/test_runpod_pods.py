@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from gpudash.cli.ending import question
+from gpudash.fleet.record import Record
 from gpudash.model.instance import EVERYWHERE, InstanceKey, InstanceState, SshAddress
 from gpudash.model.money import Price
+from gpudash.model.policy import EndAction
 from gpudash.providers.runpod.pods import TOKEN, Around, moment, parse_pod
 
 DIRECT = {"host": "203.0.113.9", "port": 22017, "username": "root", "command": "ssh root@203.0.113.9 -p 22017"}
@@ -26,6 +29,7 @@ RUNNING: dict[str, Any] = {
 }  # fmt: skip
 """In the form of the published example (REST v2 of 2026-08-18), running."""
 AROUND = Around("work")
+STARTED = datetime(2026, 6, 1, 13, tzinfo=UTC)
 
 
 def test_a_running_pod() -> None:
@@ -35,9 +39,9 @@ def test_a_running_pod() -> None:
     assert (pod.state, pod.provider_state) == (InstanceState.RUNNING, "RUNNING")
     assert (pod.instance_type, pod.gpu_count, pod.place) == ("2x-rtx-4090-community", 2, "US-KS-2")
     assert pod.price == Price(Decimal("0.62"), "instance")
-    assert pod.ssh == SshAddress("203.0.113.9", 22017, "root")
+    assert pod.ssh == SshAddress("203.0.113.9", 22017, "root", host_key_since=STARTED)
     assert (pod.managed, pod.launch_token) == (True, "abcd1234")
-    assert pod.started_at == datetime(2026, 6, 1, 13, tzinfo=UTC)
+    assert pod.started_at == STARTED
     assert pod.lost_on_terminate == "20 GB volume and 50 GB container disk"
     assert "hidden-word" not in repr(pod.raw)
     assert pod.raw["env"] == ["GPUDASH_LAUNCH_TOKEN", "HF_TOKEN"]
@@ -97,7 +101,9 @@ def test_ssh_from_mapped_ports() -> None:
         {"private": 22, "public": 22050, "type": "tcp", "ip": "203.0.113.4"},
     ]
     bare = {name: value for name, value in RUNNING.items() if name != "ssh"}
-    assert parse_pod(bare | {"runtime": UP | {"ports": ports}}, AROUND).ssh == SshAddress("203.0.113.4", 22050, "root")
+    assert parse_pod(bare | {"runtime": UP | {"ports": ports}}, AROUND).ssh == SshAddress(
+        "203.0.113.4", 22050, "root", host_key_since=STARTED
+    )
 
 
 def test_a_record_of_almost_nothing() -> None:
@@ -165,3 +171,13 @@ def test_a_cpu_pod() -> None:
     record = {k: v for k, v in RUNNING.items() if k != "gpu"} | {"cpu": {"id": "cpu5c", "vcpuCount": 4, "memory": 8}}
     pod = parse_pod(record, AROUND)
     assert (pod.instance_type, pod.gpu_count, pod.gpu) == ("cpu5c-4", 0, None)
+
+
+def test_a_stop_says_what_it_wipes_and_what_doubles() -> None:
+    """The container disk goes, the volume stays at twice the rate; without a volume nothing stays."""
+    now = datetime(2026, 6, 1, 14, tzinfo=UTC)
+    told = "\n".join(question(Record(parse_pod(RUNNING, AROUND), now), EndAction.STOP, now))
+    assert "what runs on it, and its 50 GB container disk" in told
+    assert "20 GB volume, $~0.0055/h" in told
+    bare = "\n".join(question(Record(parse_pod(RUNNING | {"mounts": {}}, AROUND), now), EndAction.STOP, now))
+    assert "bills on nothing" in bare

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.clouds import find, launched, listing, reach
 from support.http_cloud import Fault, Reply, changed
 from support.vast_cloud import VAST_WORDS, VastCloud, vast_cloud
-from support.vast_fake import no_ask, refused
+from support.vast_fake import KEY, no_ask, refused
 
 from gpudash.errors import (
     Ambiguous,
@@ -99,6 +100,16 @@ def test_a_host_asks_for_more(cloud: VastCloud) -> None:
     assert "asks for more" in str(found.notice)
     with cloud.fake.fault(Fault("404", Reply(404, {"success": False}), path="pending")):
         assert cloud.again().list_instances(EVERYWHERE).complete
+
+
+def test_the_key_is_fetched_once(cloud: VastCloud, tmp_path: Path) -> None:
+    """Its place may ask a person to touch something; what is asked aside goes with the same key."""
+    count = tmp_path / "count"
+    fetch = ("sh", "-c", f"echo x >> {count}; echo {KEY}")
+    cloud.fake.add()
+    assert cloud.again(api_key_command=fetch).list_instances(EVERYWHERE).complete
+    assert cloud.fake.count("GET", "pending-price-increases") == 1
+    assert count.read_text() == "x\n"
 
 
 def test_watched_countries_hide_others_but_never_what_is_ours(cloud: VastCloud) -> None:
@@ -317,6 +328,15 @@ def test_a_stop_of_ours_is_marked_and_an_outbid_is_not(cloud: VastCloud) -> None
     assert "asked=stop" not in str(cloud.fake.contracts[int(bid.key.id)].label)
 
 
+def test_a_stop_is_sent_though_the_mark_fails(cloud: VastCloud) -> None:
+    """The mark is a convenience, the stop is money."""
+    bid = launched(cloud, spot=True)
+    refuse = Fault("first", refused("invalid_args", "no label today"), method="PUT", path=ONE, times=1)
+    with cloud.fake.fault(refuse):
+        cloud.provider.stop(bid.key)
+    assert reach(cloud, bid.key, InstanceState.STOPPED)
+
+
 def test_a_higher_bid(cloud: VastCloud) -> None:
     """For interruptible instances only; the price follows."""
     bid, fixed = launched(cloud, spot=True), launched(cloud)
@@ -389,6 +409,23 @@ def test_the_host_ends_itself_with_its_own_key(cloud: VastCloud) -> None:
         assert (step["verb"], step["body"], step["only_if_env"]) == (verb, body, {"CONTAINER_ID": key.id})
         assert (step["token_env"], step["ok_json"]) == ("CONTAINER_API_KEY", {"success": True})
         assert step["url"].endswith(f"/api/v0/instances/{key.id}/")
+
+
+def test_what_is_on_its_way_up_is_no_leftover(cloud: VastCloud) -> None:
+    """Its disk bills while it loads, and that is no surprise; one that waits for a GPU is."""
+    key = cloud.provider.launch(cloud.order())
+    assert cloud.provider.list_leftovers().items == ()
+    contract = cloud.fake.contracts[int(key.id)]
+    waiting = Fault("waits", changed(lambda body: _scheduling(body)), path="/api/v1/instances")
+    with cloud.fake.fault(waiting):
+        (disk,) = cloud.again().list_leftovers().items
+    assert (disk.instance_id, disk.size_gb) == (str(contract.id), 32)
+
+
+def _scheduling(body: Any) -> Any:
+    for record in body["instances"]:
+        record |= {"actual_status": "exited", "intended_status": "running", "cur_state": "stopped"}
+    return body
 
 
 def test_volumes_are_leftovers(cloud: VastCloud) -> None:
