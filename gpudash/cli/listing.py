@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gpudash.fleet.health import Health
     from gpudash.fleet.session import Session
 
-BESIDE_S = 0.3
+BESIDE_S = 0.2
 """How long a listing that is there waits for balances and endpoints that are still on their way."""
 POLL_S = 10.0
 """How long a read waits for clouds."""
@@ -102,8 +102,9 @@ def look(session: Session, timeout_s: float) -> None:
     """Poll every cloud, then ask the hosts whose last word is not fresh."""
     balances, endpoints = session.ask_balances(), session.ask_endpoints()
     session.poll(timeout_s)
+    began = session.clock.monotonic()
     session.take_balances(balances, BESIDE_S)
-    session.take_endpoints(endpoints, BESIDE_S)
+    session.take_endpoints(endpoints, max(0.0, BESIDE_S - (session.clock.monotonic() - began)))
     unanswered.read_hosts(session, min(timeout_s, HOSTS_S), FRESH_S)
     session.store.apply_tunnels(tunnels.listed(session.tunnels_dir))
 

@@ -122,6 +122,15 @@ def test_the_last_frame_is_kept_for_its_owner_only_and_shown_first(own_home: Pat
     assert ended(again) == 0
 
 
+def test_made_up_rows_start_no_host(own_home: Path) -> None:
+    child = spawn("demo", "--synthetic", "30")
+    child.expect("made-up rows")
+    time.sleep(1.5)
+    child.send("q")
+    assert ended(child) == 0
+    assert not (own_home / ".state" / "gpudash" / "sandbox").exists()
+
+
 def test_keys_typed_while_it_loads_are_kept_and_do_not_echo() -> None:
     child = spawn("demo", "--synthetic", "30")
     time.sleep(0.12)
