@@ -117,7 +117,7 @@ class Action(NamedTuple):
     sentence: str
     """What it does, for help, palette and README."""
     group: str
-    """``act`` ``look`` ``list`` ``program`` ``move`` ``sort``: the headings of the help page."""
+    """``act`` ``look`` ``list`` ``program`` ``move`` ``sort`` ``rows``: the headings of the help page."""
     screens: frozenset[str]
     """Where it is bound."""
     danger: Danger = Danger.NONE
@@ -143,6 +143,10 @@ _BOTH = frozenset({"fleet", "instance"})
 _FLEET = frozenset({"fleet"})
 _ALL = frozenset({"fleet", "instance", "list"})
 _LISTS = frozenset({"list"})
+LISTS = ("tunnels", "events", "leftovers", "costs", "endpoints", "launch")
+"""Lists with keys of their own beside those of all lists."""
+PARTS = ("overview", "signals", "timeline", "costs", "log", "record")
+"""The parts of the page of one instance, in the order of their keys."""
 _PAGE = frozenset({"instance"})
 _TABLE = frozenset({"table"})
 
@@ -209,12 +213,14 @@ ACTIONS: tuple[Action, ...] = (
     Action("mark_up", "shift+up", "mark up", "Mark a range upwards; back again takes it back.", "look", _FLEET, reason=_one),
     Action("mark_down", "shift+down", "mark down", "Mark a range downwards; back again takes it back.", "look", _FLEET, reason=_one),
     Action("mark_all", "ctrl+a", "mark all", "Mark every row that is shown, or none.", "look", _FLEET, reason=_one),
-    Action("sort_next", "greater_than_sign", "next order", "In a list: sort by the next column.", "look", _LISTS),
-    Action("sort_before", "less_than_sign", "order before", "In a list: sort by the column before.", "look", _LISTS,
-           arguments="-1"),
+    Action("sort_next", "greater_than_sign", "next order", "Sort by the next column.", "look",
+           frozenset({"fleet", "list"})),
+    Action("sort_before", "less_than_sign", "order before", "Sort by the column before.", "look",
+           frozenset({"fleet", "list"})),
     Action("sort_turn", "S", "turn order", "In a list: turn the order round.", "look", _LISTS),
-    Action("next_part", "tab,right", "next part", "The next part of the page of one instance.", "look", _PAGE),
-    Action("previous_part", "shift+tab,left", "previous part", "The part before it.", "look", _PAGE),
+    Action("next_part", "tab,right", "next part", "On the page of one instance: the next part.", "rows", _PAGE),
+    Action("previous_part", "shift+tab,left", "part before", "On the page of one instance: the part before.", "rows",
+           _PAGE),
     Action("refresh", "ctrl+r", "refresh", "Ask all clouds and hosts again now.", "look", _ALL),
     Action("offers", "o", "offers", "What can be launched now, by price.", "list", _FLEET),
     Action("tunnels", "T", "tunnel list", "Every tunnel of every gpudash on this machine.", "list", _FLEET),
@@ -237,6 +243,37 @@ ACTIONS: tuple[Action, ...] = (
     Action("jump_first", "home,g", "first", "The first row.", "move", _TABLE),
     Action("jump_last", "end", "last", "The last row.", "move", _TABLE),
     *_sorts(),
+    Action("open", "enter", "its instance", "In a list: the page of the instance that the row is about.", "rows",
+           frozenset({"tunnels", "events", "leftovers", "costs"}), footer=3),
+    Action("close_tunnel", "x,t", "close", "In the list of tunnels: close it for good.", "rows",
+           frozenset({"tunnels"}), footer=1),
+    Action("copy_url", "y", "copy url", "In the list of tunnels: copy its URL.", "rows", frozenset({"tunnels"}), footer=2),
+    Action("copy_event", "y", "copy", "In the list of events: copy the line.", "rows", frozenset({"events"}), footer=2),
+    Action("copy_id", "y", "copy id", "In the list of leftovers: copy its id.", "rows", frozenset({"leftovers"}), footer=2),
+    Action("next_view", "tab,right", "by account, day, instance", "In costs: group by account, by day, by instance.",
+           "rows", frozenset({"costs"}), footer=1),
+    Action("previous_view", "shift+tab,left", "grouping before", "In costs: the grouping before.", "rows",
+           frozenset({"costs"})),
+    Action("next_period", "m", "another span", "In costs: this month, the last one, 30 days, 7 days, today.", "rows",
+           frozenset({"costs"}), footer=2),
+    Action("bounds", "b,enter", "bounds", "In the list of endpoints: how few and how many workers.", "rows",
+           frozenset({"endpoints"}), footer=1),
+    Action("purge", "x", "purge queue", "In the list of endpoints: throw away the jobs that wait.", "rows",
+           frozenset({"endpoints"}), footer=2),
+    Action("order", "enter", "order", "On the board of offers: to the order.", "rows", frozenset({"launch"}), footer=1),
+    Action("next_field", "tab", "next field", "On the board of offers: the next field.", "rows", frozenset({"launch"}),
+           footer=2),
+    Action("previous_field", "shift+tab", "field before", "On the board of offers: the field before.", "rows",
+           frozenset({"launch"})),
+    Action("options", "ctrl+o", "options", "On the board of offers: what only that cloud knows.", "rows",
+           frozenset({"launch"}), footer=3),
+    Action("cancel_launch", "X", "end it", "While a launch is under way: end what it makes.", "rows",
+           frozenset({"launch"})),
+    *(
+        Action(f"part.{name}", str(number), name, f"On the page of one instance: {name}.", "rows", _PAGE,
+               arguments=f"'{name}'")
+        for number, name in enumerate(PARTS, 1)
+    ),
 )  # fmt: skip
 
 BY_ID: dict[str, Action] = {action.id: action for action in ACTIONS}
@@ -256,6 +293,12 @@ def bindings(screen: str, *, only: Sequence[str] | None = None) -> list[Binding]
         for action in ACTIONS
         if screen in action.screens and (only is None or action.id in only)
     ]
+
+
+def again(action_id: str) -> Binding:
+    """The key that opened a list, in that list: it leads back."""
+    action = BY_ID[action_id]
+    return Binding(action.keys, "back", "back", id=action.id, show=False)
 
 
 def _keys(action: Action) -> str:
@@ -314,14 +357,24 @@ def keymap(wanted: Mapping[str, str]) -> Keymap:
 def _holder(action_id: str, moved: Mapping[str, str]) -> tuple[str, Action] | None:
     mine = BY_ID[action_id]
     wanted = {_canonical(key) for key in moved[action_id].split(",")}
-    reach = mine.screens | (_TABLE if mine.screens & _ALL else frozenset())
+    reach = _reach(mine.screens)
     for other in ACTIONS:
-        if other.id == action_id or not (other.screens & reach or (other.screens & _ALL and mine.screens == _TABLE)):
+        if other.id == action_id or not reach & _reach(other.screens):
             continue
         for key in moved.get(other.id, other.keys).split(","):
             if _canonical(key) in wanted:
                 return key, other
     return None
+
+
+def _reach(screens: frozenset[str]) -> frozenset[str]:
+    """Every screen on which such keys are heard: those of all lists in each list, those of the table wherever one is."""
+    heard = set(screens)
+    if "list" in screens:
+        heard |= {*LISTS, "list"}
+    if "table" in screens:
+        heard |= {*_ALL, *LISTS} - {"instance"}
+    return frozenset(heard)
 
 
 def _canonical(key: str) -> str:

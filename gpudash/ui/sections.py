@@ -22,9 +22,6 @@ from gpudash.ui.scene import Line, Scene
 
 T = TypeVar("T")
 
-SECTIONS = ("overview", "signals", "timeline", "costs", "log", "record")
-"""In the order of their keys, 1 to 6."""
-
 
 @dataclass(frozen=True)
 class Part(Generic[T]):

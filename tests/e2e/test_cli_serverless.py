@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from support.http_cloud import Fault
 from support.runpod_cloud import RunpodCloud, problem, runpod_cloud
+from support.waiting import eventually
 
 from gpudash.clock import SystemClock
 from tests.support.cli import Cli
@@ -136,8 +137,11 @@ def test_costs_have_endpoints(cli: Cli, cloud: RunpodCloud) -> None:
 
 
 def test_ls_warns_of_a_forgotten_minimum(cli: Cli, cloud: RunpodCloud) -> None:
-    """Who never looks at endpoints is told all the same, and the burn has what they cost."""
+    """Who never looks at endpoints is told all the same, and the burn has what they cost.
+
+    `ls` waits a fraction of a second for them, so a busy machine gets another try.
+    """
     cloud.fake.add_endpoint(name="chat", low=1)
-    answer = cli("ls", "--json")
+    answer = eventually(lambda: (told := cli("ls", "--json")).err and told, "ls saw the endpoint")
     assert "! endpoint runpod:chat keeps 1 worker warm around the clock: $26.40 a day" in answer.err
     assert answer.doc["totals"]["burn_usd_per_hour"] == 1.1

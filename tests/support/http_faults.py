@@ -24,7 +24,8 @@ from support.clouds import Cloud, launched
 from support.fault_words import Words
 from support.http_cloud import Fault, HttpCloud, Reply, changed, cut_short, page, unanswering
 from support.lambda_cloud import LAMBDA_WORDS, lambda_cloud
-from support.runpod_cloud import RUNPOD_WORDS, runpod_cloud
+from support.runpod_cloud import runpod_cloud
+from support.runpod_words import RUNPOD_WORDS
 from support.vast_cloud import VAST_WORDS, vast_cloud
 
 HASTY = Timeouts(connect=0.3, read=0.3, write=0.3, pool=0.3, total=0.5)

@@ -9,9 +9,15 @@ from textual.binding import BindingsMap
 
 from gpudash.ui import actions
 from gpudash.ui.actions import ACTIONS, BY_ID, Danger, keymap
+from gpudash.ui.screens.costs import CostsScreen
+from gpudash.ui.screens.endpoints import EndpointsScreen
+from gpudash.ui.screens.events import EventsScreen
 from gpudash.ui.screens.fleet import FleetScreen
 from gpudash.ui.screens.instance import InstanceScreen
+from gpudash.ui.screens.launch import LaunchScreen
+from gpudash.ui.screens.leftovers import LeftoversScreen
 from gpudash.ui.screens.listing import ListScreen
+from gpudash.ui.screens.tunnels import TunnelsScreen
 from gpudash.ui.widgets.line_table import LineTable
 
 DESIGN_KEYS = {
@@ -27,9 +33,10 @@ def test_the_keys_are_those_of_the_design() -> None:
         assert key in BY_ID[action_id].keys.split(","), action_id
 
 
-@pytest.mark.parametrize("screen", ["fleet", "instance", "list"])
+@pytest.mark.parametrize("screen", ["fleet", "instance", "list", *actions.LISTS])
 def test_no_key_means_two_things_on_one_screen(screen: str) -> None:
-    keys = [key for action in ACTIONS if action.screens & {screen, "table"} for key in action.keys.split(",")]
+    here = {screen, "table"} | ({"list"} if screen in actions.LISTS else set())
+    keys = [key for action in ACTIONS if action.screens & here for key in action.keys.split(",")]
     assert [key for key, count in Counter(keys).items() if count > 1] == []
 
 
@@ -37,7 +44,11 @@ def test_no_key_means_two_things_on_one_screen(screen: str) -> None:
 def test_each_action_has_words_and_a_method(action: actions.Action) -> None:
     assert action.label
     assert action.sentence.endswith(".")
-    owners = {"fleet": FleetScreen, "instance": InstanceScreen, "list": ListScreen, "table": LineTable}
+    owners = {
+        "fleet": FleetScreen, "instance": InstanceScreen, "list": ListScreen, "table": LineTable,
+        "tunnels": TunnelsScreen, "events": EventsScreen, "leftovers": LeftoversScreen, "costs": CostsScreen,
+        "launch": LaunchScreen, "endpoints": EndpointsScreen,
+    }  # fmt: skip
     for screen in action.screens:
         assert hasattr(owners[screen], f"action_{action.id.partition('.')[0]}"), (screen, action.id)
 
@@ -67,6 +78,9 @@ def test_a_persons_keys_are_taken_over() -> None:
         ({"stop": "p"}, "p is push statusd"),
         ({"stop": "k"}, "k is up"),
         ({"stop": "question_mark"}, "? is help"),
+        ({"close_tunnel": "k"}, "k is up"),
+        ({"help": "m"}, "m is another span"),
+        ({"next_period": "slash"}, "/ is filter"),
     ],
 )
 def test_conflicts_are_reported(wanted: dict[str, str], words: str) -> None:
@@ -77,6 +91,10 @@ def test_conflicts_are_reported(wanted: dict[str, str], words: str) -> None:
 
 def test_a_key_whose_holder_moves_away_is_free() -> None:
     assert keymap({"push": "ctrl+p,f5", "palette": ":", "stop": "p"}).problems == ()
+
+
+def test_lists_that_are_never_on_one_screen_may_share_a_key() -> None:
+    assert keymap({"close_tunnel": "m", "copy_event": "x"}).problems == ()
 
 
 def test_two_of_a_persons_keys_may_swap() -> None:

@@ -10,9 +10,10 @@ from textual import events
 from textual.keys import _character_to_key
 
 from gpudash.fleet.changes import ChangeSet
-from gpudash.model.instance import InstanceState
+from gpudash.model.event import Event
+from gpudash.model.instance import InstanceState, SshAddress
 from gpudash.ui.synthetic.rows import SyntheticFleet
-from gpudash.ui.synthetic.sample import sample_fleet
+from gpudash.ui.synthetic.sample import NOW, sample_fleet
 from gpudash.ui.widgets.filter_bar import FilterBar
 from tests.ui.helpers import stage
 
@@ -235,3 +236,18 @@ async def test_a_change_set_without_news_draws_nothing() -> None:
         on.app.changed(ChangeSet(changed=frozenset(fleet.store.records)))
         await on.settle()
         assert on.fleet_screen.table.lines_drawn == before
+
+
+async def test_the_details_learn_of_an_address_and_of_what_happens_while_the_cursor_rests() -> None:
+    fleet = sample_fleet()
+    async with stage(fleet) as on:
+        await on.go_to("notebooks")
+        await on.beat(1)
+        assert "ssh -p" not in on.text("#details")
+        record = on.fleet_screen.targets()[0]
+        address = SshAddress("198.51.100.9", 2222, "root")
+        fleet.put(replace(record.instance, state=InstanceState.RUNNING, ssh=address))
+        fleet.cloud.events.append(Event(NOW, "start", "it runs again", "runpod", record.key, "notebooks", "cli"))
+        await on.beat(1)
+        assert "ssh -p 2222 root@198.51.100.9" in on.text("#details")
+        assert "it runs again" in on.text("#details")

@@ -10,9 +10,9 @@ import pytest
 from gpudash.errors import LinkDown
 from gpudash.model.history import History
 from gpudash.model.instance import InstanceKey, InstanceState
+from gpudash.ui.actions import PARTS
 from gpudash.ui.rawrecord import without_secrets
 from gpudash.ui.screens.instance import InstanceScreen
-from gpudash.ui.sections import SECTIONS
 from gpudash.ui.synthetic.memory import MemoryFleet
 from gpudash.ui.synthetic.sample import sample_fleet
 from tests.ui.helpers import NARROW, WIDE, Stage, stage
@@ -44,7 +44,7 @@ async def open_page(on: Stage, name: str, *keys: str) -> InstanceScreen:
 async def test_each_part_stands_on_the_page(key: str, words: tuple[str, ...], size: tuple[int, int]) -> None:
     async with stage(sample_fleet(), size=size) as on:
         screen = await open_page(on, "train-llama", key)
-        assert screen.part == SECTIONS[int(key) - 1]
+        assert screen.part == PARTS[int(key) - 1]
         shown = on.text("Page")
         for word in words:
             assert word in shown, word

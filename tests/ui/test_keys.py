@@ -188,6 +188,37 @@ async def test_a_persons_own_keys_work_and_conflicts_are_shown() -> None:
         assert any("keys.stop" in problem for problem in on.app.key_problems)
 
 
+async def test_a_persons_own_keys_work_in_the_lists_too() -> None:
+    from gpudash.config import Config
+
+    fleet = sample_fleet(config=Config(keys={"copy_url": "ctrl+y", "part.costs": "f4"}))
+    async with stage(fleet) as on:
+        await on.press("T", "ctrl+y")
+        assert on.app.clipboard.startswith("http://127.0.0.1:")
+        await on.press("enter", "f4")
+        assert isinstance(on.app.screen, InstanceScreen)
+        assert on.app.screen.part == "costs"
+
+
+async def test_columns_of_the_fleet_are_chosen_without_their_letters_too() -> None:
+    async with stage(sample_fleet()) as on:
+        await on.press(">")
+        first = on.fleet_screen.view.sort_id
+        await on.press(">", "<")
+        assert on.fleet_screen.view.sort_id == first != "urgency"
+        assert "Sorted by" in on.answer
+
+
+async def test_the_last_line_and_the_palette_show_a_persons_own_keys() -> None:
+    from gpudash.config import Config
+
+    fleet = sample_fleet(config=Config(keys={"launch": "ctrl+l", "stop": "f9"}))
+    async with stage(fleet) as on:
+        assert "^L launch" in on.text("#footer")
+        await on.press(":", *"stop")
+        assert "f9" in on.text("CommandLines").splitlines()[0]
+
+
 async def test_bulk_actions_go_to_all_marked_and_only_to_those_that_can() -> None:
     fleet = sample_fleet()
     async with stage(fleet) as on:

@@ -12,7 +12,7 @@ from gpudash.ui.screens.toosmall import TooSmall
 from gpudash.ui.synthetic.sample import sample_fleet
 from tests.ui.helpers import stage
 
-SCREENS = ["n", "+", "X", "enter", "e", "c", "l", "T", "?"]
+SCREENS = ["n", "+", "X", "enter", "e", "c", "l", "T", "P", "?", ":"]
 
 
 async def test_a_terminal_too_small_gets_a_word_and_loses_nothing() -> None:

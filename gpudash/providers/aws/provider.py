@@ -21,12 +21,12 @@ from gpudash.providers.aws.clients import Clients
 from gpudash.providers.aws.errors import translated
 from gpudash.providers.aws.launch import launch
 from gpudash.providers.aws.offers import region_offers
-from gpudash.providers.aws.parallel import side_by_side
 from gpudash.providers.aws.parse import parse_instance
 from gpudash.providers.aws.regions import Regions
 from gpudash.providers.aws.surroundings import Surroundings
 from gpudash.providers.aws.verbs import Verbs
 from gpudash.providers.base import CleanUp, Leftover
+from gpudash.providers.parallel import side_by_side
 from gpudash.providers.recent import Recent
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ same name without asking the catalogue; ``2x-NVIDIA GeForce RTX 4090`` is unders
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,6 +30,9 @@ COUNTS = (1, 2, 4, 8)
 FRESH_FOR = timedelta(hours=1)
 """How long names and sizes of GPUs are taken as known; stock is asked each time."""
 RETRY_AFTER = timedelta(minutes=1)
+PATIENCE_S = 12.0
+"""Longer than one question may take."""
+log = logging.getLogger(__name__)
 _NAME = re.compile(r"(?P<count>\d+)x-(?P<gpu>.+?)(?P<community>-community)?", re.IGNORECASE)
 _LEVELS = {"NONE": False, "LOW": True, "MEDIUM": True, "HIGH": True}
 
@@ -145,20 +149,33 @@ class Catalogue:
         self._lock = threading.Lock()
         self._types: dict[str, GpuType] = {}
         self._next_at: datetime | None = None
+        self._under_way = threading.Event()
+        self._under_way.set()
 
-    def known(self) -> Mapping[str, GpuType]:
-        """Types by id. Asks where nothing is known or it is old; a failure leaves what was known, perhaps nothing."""
+    def refresh(self) -> threading.Event:
+        """Ask in a thread of its own where nothing is known or it is old; set once that is over."""
         now = self._clock.now()
         with self._lock:
-            if self._next_at is not None and now < self._next_at:
-                return self._types
+            if not self._under_way.is_set() or (self._next_at is not None and now < self._next_at):
+                return self._under_way
             self._next_at = now + RETRY_AFTER
-            try:
-                found = self._ask({})
-            except GpudashError:
-                return self._types
-            self._types, self._next_at = {gpu.id: gpu for gpu in found}, now + FRESH_FOR
-            return self._types
+            done = self._under_way = threading.Event()
+        threading.Thread(target=self._fetch, args=(done, now), name="runpod-catalogue", daemon=True).start()
+        return done
+
+    def known(self, patience_s: float = PATIENCE_S) -> Mapping[str, GpuType]:
+        """Types by id, fresh where they come in time; a failure leaves what was known, perhaps nothing."""
+        self.refresh().wait(patience_s)
+        return self._types
+
+    def _fetch(self, done: threading.Event, now: datetime) -> None:
+        try:
+            self._types = {gpu.id: gpu for gpu in self._ask({})}
+            self._next_at = now + FRESH_FOR
+        except GpudashError as exc:
+            log.info("the catalogue of GPUs did not come: %s", exc)
+        finally:
+            done.set()
 
     def with_stock(self, cloud: str, count: int) -> list[GpuType]:
         """All types with their stock for pods of so many GPUs, asked now.

@@ -26,6 +26,8 @@ from gpudash.providers.runpod.surfaces import every_page, surfaces
 if TYPE_CHECKING:
     from gpudash.config import Account
 
+NAMES_S = 0.25
+"""How long a list of pods that is there waits for names of GPUs that are still on their way."""
 _UP = frozenset({InstanceState.PENDING, InstanceState.STARTING, InstanceState.RUNNING})
 
 
@@ -56,6 +58,7 @@ class RunpodProvider:
     def list_instances(self, region: str) -> Listing[Instance]:
         """All pods, those of clusters too, in one call a page; names of GPUs come from a catalogue of the last hour."""
         asked_at = self._clock.now()
+        self._catalogue.refresh()
         records, problem = every_page(self._rest, "/pods", "pods", "list pods", {"includeClusterPods": "true"})
         around = self._around()
         now = self._clock.now()
@@ -196,7 +199,7 @@ class RunpodProvider:
         with self._keys_lock:
             if self._own_keys is None:
                 self._own_keys = {key.blob: sshkeys.private_file(key) for key in reversed(sshkeys.own_keys())}
-        return Around(self.account, self._catalogue.known(), self._own_keys)
+        return Around(self.account, self._catalogue.known(NAMES_S), self._own_keys)
 
 
 def _inner(exc: ProviderError) -> str:

@@ -7,7 +7,6 @@ endpoint without a queue is asked for its workers by REST.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +17,7 @@ from gpudash.model.instance import InstanceKey
 from gpudash.model.listing import Listing
 from gpudash.providers.base import Leftover
 from gpudash.providers.http import segment
+from gpudash.providers.parallel import side_by_side
 from gpudash.providers.runpod.catalogue import Catalogue
 from gpudash.providers.runpod.endpoints import parse_endpoint, parse_job, with_health, with_workers
 from gpudash.providers.runpod.surfaces import Surfaces, every_page
@@ -38,9 +38,10 @@ class Serverless:
         asked_at = self._clock.now()
         records, problem = every_page(self._rest, "/serverless", "endpoints", "list endpoints")
         bare = [parse_endpoint(record, self._account, self._catalogue) for record in records]
-        with ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="runpod-endpoints") as pool:
-            found = tuple(pool.map(self._counted, bare))
-        return Listing(self._account, SERVERLESS, found, problem is None, asked_at, self._clock.now(), problem)
+        found = [
+            endpoint for start in range(0, len(bare), SIDE_BY_SIDE) for endpoint in self._counted_all(bare[start:])
+        ]
+        return Listing(self._account, SERVERLESS, tuple(found), problem is None, asked_at, self._clock.now(), problem)
 
     def one(self, key: InstanceKey) -> Endpoint:
         """One endpoint with each of its workers.
@@ -97,6 +98,15 @@ class Serverless:
         records, problem = every_page(self._rest, "/serverless", "endpoints", "list endpoints")
         found = [parse_endpoint(record, self._account, self._catalogue) for record in records]
         return [warm_workers(endpoint) for endpoint in found if endpoint.kept_warm], problem
+
+    def _counted_all(self, bare: list[Endpoint]) -> list[Endpoint]:
+        """The first few of them with their counts, in order."""
+        few = {endpoint.key.id: endpoint for endpoint in bare[:SIDE_BY_SIDE]}
+        answers = side_by_side(tuple(few), lambda identity: self._counted(few[identity]))
+        return [
+            replace(few[identity], problem=answer.text) if isinstance(answer, GpudashError) else answer
+            for identity, answer in answers.items()
+        ]
 
     def _counted(self, endpoint: Endpoint) -> Endpoint:
         try:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, ClassVar, NamedTuple
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 
 from gpudash.fleet.record import Record
 from gpudash.fleet.spending import Month, Spending, at_month_end, month_start
@@ -17,10 +17,11 @@ from gpudash.ledger import CostBy, CostLine
 from gpudash.model.money import Amount
 from gpudash.ui import cells
 from gpudash.ui import format as fmt
+from gpudash.ui.actions import again, bindings
 from gpudash.ui.columns import Column
 from gpudash.ui.scene import Line, Scene, Span
 from gpudash.ui.screens.dialog import Lines
-from gpudash.ui.screens.listing import Key, ListScreen
+from gpudash.ui.screens.listing import ListScreen
 
 RELOAD_EVERY_S = 10
 """Beats between two looks into the ledger; what lives with the clock is drawn each second."""
@@ -128,16 +129,8 @@ class CostsScreen(ListScreen[CostRow]):
     """One grouping; Tab turns to the next, `m` to the next span."""
 
     by: ClassVar[CostBy]
-    own_keys: ClassVar[Sequence[Key]] = (
-        Key("tab", "by account, day, instance", "next_view"),
-        Key("m", "another span", "next_period"),
-    )
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("tab,right", "next_view", "next", id="costs.next", show=False),
-        Binding("shift+tab,left", "next_view(-1)", "previous", id="costs.previous", show=False),
-        Binding("m", "next_period", "span", id="costs.period", show=False),
-        Binding("c", "back", "back", id="costs.back", show=False),
-    ]
+    kind = "costs"
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("costs"), again("costs")]
     DEFAULT_CSS = """
     CostsScreen #sums { background: $ground-panel; }
     """
@@ -184,8 +177,15 @@ class CostsScreen(ListScreen[CostRow]):
     def nothing(self) -> str:
         return f"Nothing was spent in {PERIODS[self.period].words}."
 
-    def action_next_view(self, step: int = 1) -> None:
+    def action_next_view(self) -> None:
         """The same span, grouped otherwise."""
+        self._turn(1)
+
+    def action_previous_view(self) -> None:
+        """The grouping before."""
+        self._turn(-1)
+
+    def _turn(self, step: int) -> None:
         order = [screen.by for screen in VIEWS]
         self.app.switch_screen(VIEWS[(order.index(self.by) + step) % len(VIEWS)](self.period))
 

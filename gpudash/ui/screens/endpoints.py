@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 
 from gpudash.fleet.changes import ChangeSet
 from gpudash.model.capability import Verb
@@ -13,10 +13,10 @@ from gpudash.model.endpoint import DAY, Bounds, Endpoint
 from gpudash.model.instance import InstanceKey
 from gpudash.model.money import NOTHING_SPENT, Amount
 from gpudash.ui import format as fmt
-from gpudash.ui.actions import READ_ONLY
+from gpudash.ui.actions import READ_ONLY, again, bindings
 from gpudash.ui.columns import Column
 from gpudash.ui.scene import Line, Scene
-from gpudash.ui.screens.listing import Key, ListScreen
+from gpudash.ui.screens.listing import ListScreen
 
 _STATES = (
     ("running", "●", "tone-good"),
@@ -96,12 +96,8 @@ class EndpointsScreen(ListScreen[Endpoint]):
     title_text = "Pools and endpoints"
     first_sort = "price"
     first_falling = True
-    own_keys: ClassVar[Sequence[Key]] = (Key("b", "bounds", "bounds"), Key("x", "purge queue", "purge"))
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("b", "bounds", "bounds", id="endpoints.bounds", show=False),
-        Binding("x", "purge", "purge queue", id="endpoints.purge", show=False),
-        Binding("P", "back", "back", id="endpoints.back", show=False),
-    ]
+    kind = "endpoints"
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("endpoints"), again("pools")]
     columns: ClassVar[Sequence[Column[Any]]] = (
         Column("name", "NAME", 14, lambda e, s, w: ((e.name, "value"),), lambda e: e.name, weight=1, grow=12),
         Column("workers", "WORKERS", 18, _workers, lambda e: e.counts.total if e.counts else None, weight=1, grow=24),

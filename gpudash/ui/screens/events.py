@@ -6,14 +6,15 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, ClassVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 
 from gpudash.fleet.changes import ChangeSet
 from gpudash.model.event import Event
 from gpudash.ui import format as fmt
+from gpudash.ui.actions import again, bindings
 from gpudash.ui.columns import Column
 from gpudash.ui.scene import Line, Scene
-from gpudash.ui.screens.listing import Key, ListScreen
+from gpudash.ui.screens.listing import ListScreen
 
 MOST = 500
 """As many are read; `gpudash events --limit` tells more."""
@@ -54,11 +55,8 @@ class EventsScreen(ListScreen[Event]):
         Column("text", "", 26, lambda e, s, w: ((e.text, "text"),), None, weight=1, grow=160),
     )
 
-    own_keys: ClassVar[Sequence[Key]] = (Key("enter", "its instance", "open"), Key("y", "copy", "copy_event"))
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "copy_event", "copy", id="events.copy", show=False),
-        Binding("e", "back", "back", id="events.back", show=False),
-    ]
+    kind = "events"
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("events"), again("events")]
 
     def __init__(self) -> None:
         super().__init__()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from gpudash.ui.columns import Column
 from gpudash.ui.remembered import Remembered
 from gpudash.ui.screens.base import Living
 from gpudash.ui.view import Filter, View
@@ -28,6 +30,32 @@ class Filtering(Living):
     def sort_as(self, column_id: str, *, reverse: bool) -> bool:
         """Order by that column from the next `rebuild` on; False where there is none."""
         raise NotImplementedError
+
+    def sortable(self) -> Sequence[Column[Any]]:
+        """The columns that can be ordered by, from the left."""
+        return [column for column in self.table.columns if column.sort is not None]
+
+    def action_sort_next(self) -> None:
+        """Order by the next column."""
+        self._sort_beside(1)
+
+    def action_sort_before(self) -> None:
+        """Order by the column before."""
+        self._sort_beside(-1)
+
+    def _sort_beside(self, step: int) -> None:
+        able = self.sortable()
+        here = next((number for number, column in enumerate(able) if column.id == self.view.sort_id), None)
+        column = able[(here + step) % len(able)] if here is not None else able[0 if step > 0 else -1]
+        self.order_by(column, column.falling)
+
+    def order_by(self, column: Column[Any], reverse: bool) -> None:
+        """Order by that column now, and keep it."""
+        if self.sort_as(column.id, reverse=reverse):
+            self.rebuild()
+            self.remember()
+            title = column.title.lower() or column.id
+            self.gpudash.say(f"Sorted by {title}{', the highest first' if reverse else ''}.", "muted")
 
     # -- typing -------------------------------------------------------------------------------------------------
 

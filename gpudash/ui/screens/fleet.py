@@ -85,6 +85,7 @@ class FleetScreen(Filtering, Verbs):
         self._order_is_old = False
         self._events: tuple[Event, ...] = ()
         self._ssh: Sequence[str] = ()
+        self._asked_for: object = None
         self._details_height = 0
         self._rest: Timer | None = None
         """Runs while the cursor rests."""
@@ -131,6 +132,9 @@ class FleetScreen(Filtering, Verbs):
         else:
             self.table.update_lines()
         self._show_all()
+        record = self.table.record
+        if record is not None and self._asked_for != _story_of(record):
+            self._ask_details()
 
     def changed(self, changes: ChangeSet) -> None:
         moved = False
@@ -229,7 +233,10 @@ class FleetScreen(Filtering, Verbs):
         from gpudash.ui.actions import reason_against
 
         situation = self.situation()
-        shown = sorted((action for action in ACTIONS if action.footer), key=lambda action: action.footer)
+        shown = sorted(
+            (action for action in ACTIONS if action.footer and "fleet" in action.screens),
+            key=lambda action: action.footer,
+        )
         keys = tuple((action, reason_against(action.id, situation) is None) for action in shown)
         stop = reason_against("stop", situation) if situation.targets else None
         self.footer.show(FooterFacts(keys, self._lead(), stop or ""))
@@ -285,6 +292,7 @@ class FleetScreen(Filtering, Verbs):
         record = self.table.record
         if record is None:
             return
+        self._asked_for = _story_of(record)
         self._ssh = tuple(self.fleet.ssh_argv(record.key)) if record.instance.ssh is not None else ()
 
         async def ask() -> None:
@@ -418,6 +426,11 @@ class FleetScreen(Filtering, Verbs):
         from gpudash.ui.screens.endpoints import EndpointsScreen
 
         self.app.push_screen(EndpointsScreen())
+
+
+def _story_of(record: Record) -> object:
+    """What, when it changes, makes the details ask the ledger again."""
+    return record.key, record.instance.ssh, record.instance.state, record.operation
 
 
 def _burn(record: Record) -> Amount:

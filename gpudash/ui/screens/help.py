@@ -23,6 +23,7 @@ _GROUPS = (
     ("list", "Lists"),
     ("sort", "Sort"),
     ("move", "Move"),
+    ("rows", "On one screen only"),
     ("program", "The program"),
 )
 _KEYS_WIDTH = 11
@@ -90,7 +91,7 @@ def help_lines(width: int, moved: object = None) -> list[Line]:
         right = [*blocks["look"], (), *blocks["list"]]
         lines += beside([(left, half), (right, half)], max(len(left), len(right)))
         lines.append(())
-        left, right = blocks["sort"], blocks["move"]
+        left, right = [*blocks["sort"], (), *blocks["move"]], blocks["rows"]
         lines += beside([(left, half), (right, half)], max(len(left), len(right)))
     else:
         for block in blocks.values():

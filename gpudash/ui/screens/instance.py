@@ -10,17 +10,17 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 
 from gpudash.errors import GpudashError
 from gpudash.fleet.changes import ChangeSet
 from gpudash.fleet.record import Record, is_reachable
 from gpudash.model.instance import InstanceKey
 from gpudash.ui import cells
-from gpudash.ui.actions import ACTIONS, BY_ID, bindings, reason_against
+from gpudash.ui.actions import ACTIONS, BY_ID, PARTS, bindings, reason_against
 from gpudash.ui.scene import Line, Scene
 from gpudash.ui.screens.listing import Heading
-from gpudash.ui.sections import SECTIONS, Part, Parts, lines_of
+from gpudash.ui.sections import Part, Parts, lines_of
 from gpudash.ui.verbs import Verbs
 from gpudash.ui.widgets.footer import Footer, FooterFacts
 from gpudash.ui.widgets.page import Page
@@ -43,18 +43,12 @@ FROM_HOST = frozenset({"history", "log"})
 class InstanceScreen(Verbs):
     """One instance; all keys that act on an instance act here too."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *bindings("instance"),
-        *(
-            Binding(str(number), f"part('{name}')", name, id=f"part.{name}", show=False)
-            for number, name in enumerate(SECTIONS, 1)
-        ),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("instance")]
 
     def __init__(self, key: InstanceKey) -> None:
         super().__init__()
         self.key = key
-        self.part = SECTIONS[0]
+        self.part = PARTS[0]
         self.parts = Parts()
         self._tops: dict[str, int] = {}
         self._asked: dict[str, int] = {}
@@ -63,7 +57,7 @@ class InstanceScreen(Verbs):
 
     def compose(self) -> ComposeResult:
         yield Heading((("", "title"),), self._right)
-        yield PartsLine(SECTIONS)
+        yield PartsLine(PARTS)
         yield Page(self._lines)
         yield Footer()
 
@@ -102,10 +96,10 @@ class InstanceScreen(Verbs):
         page.update_lines()
 
     def action_next_part(self) -> None:
-        self.action_part(SECTIONS[(SECTIONS.index(self.part) + 1) % len(SECTIONS)])
+        self.action_part(PARTS[(PARTS.index(self.part) + 1) % len(PARTS)])
 
     def action_previous_part(self) -> None:
-        self.action_part(SECTIONS[SECTIONS.index(self.part) - 1])
+        self.action_part(PARTS[PARTS.index(self.part) - 1])
 
     def on_parts_line_chosen(self, event: PartsLine.Chosen) -> None:
         self.action_part(event.name)

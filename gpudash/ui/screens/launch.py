@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.widgets import Button, Input
 
@@ -27,18 +27,17 @@ from gpudash.model.money import cost
 from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
 from gpudash.model.policy import EndAction
 from gpudash.ui import format as fmt
-from gpudash.ui.actions import BY_ID, READ_ONLY
+from gpudash.ui.actions import BY_ID, READ_ONLY, bindings
 from gpudash.ui.columns import Column
 from gpudash.ui.scene import Line, Scene
 from gpudash.ui.screens.dialog import Lines
 from gpudash.ui.screens.launch_options import LaunchOptionsScreen, Wishes
-from gpudash.ui.screens.listing import Key, ListScreen, key_action
+from gpudash.ui.screens.listing import ListScreen
 from gpudash.ui.verbs import HOLD_S
 from gpudash.ui.view import Fields, Filter
 from gpudash.ui.widgets.filter_bar import FilterBar
 from gpudash.ui.widgets.footer import FooterFacts
 
-_CANCEL = key_action(Key("X", "end it", "cancel_launch"))
 _ACTIONS = (EndAction.STOP, EndAction.HIBERNATE, EndAction.TERMINATE)
 
 
@@ -175,18 +174,8 @@ class LaunchScreen(ListScreen[Offer]):
     keeps_filter = False
     first_sort = "price"
     columns: ClassVar[Sequence[Column[Any]]] = COLUMNS
-    own_keys: ClassVar[Sequence[Key]] = (
-        Key("enter", "order", "order"),
-        Key("tab", "next field", "next"),
-        Key("ctrl+o", "options", "options"),
-    )
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "order", "order", id="launch.order", show=False),
-        Binding("X", "cancel_launch", "cancel", id="launch.cancel", show=False),
-        Binding("tab", "app.focus_next", "next", id="launch.next", show=False),
-        Binding("shift+tab", "app.focus_previous", "previous", id="launch.previous", show=False),
-        Binding("ctrl+o", "options", "options", id="launch.options", show=False),
-    ]
+    kind = "launch"
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("launch")]
     DEFAULT_CSS = """
     LaunchScreen #order { height: 1; background: $ground-surface; margin: 0; padding: 0 1; }
     LaunchScreen #order Lines { width: auto; }
@@ -370,6 +359,14 @@ class LaunchScreen(ListScreen[Offer]):
         assert offer is not None
         return list(summary_lines(order, offer, scene))
 
+    def action_next_field(self) -> None:
+        """On to the next field of the order."""
+        self.app.action_focus_next()
+
+    def action_previous_field(self) -> None:
+        """Back to the field before."""
+        self.app.action_focus_previous()
+
     def action_order(self) -> None:
         """From the board to the button."""
         if self.table.record is not None:
@@ -459,7 +456,7 @@ class LaunchScreen(ListScreen[Offer]):
             return
         self.query_one("#order").display = False
         self.table.focus()
-        self.footer.show(FooterFacts(((_CANCEL, True), (BY_ID["back"], True))))
+        self.footer.show(FooterFacts(((BY_ID["cancel_launch"], True), (BY_ID["back"], True))))
         self.query_one("#summary", Lines).update_lines()
 
     def action_cancel_launch(self) -> None:

@@ -7,14 +7,15 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any, ClassVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 
 from gpudash.model.money import Amount, cost
 from gpudash.providers.base import Leftover
 from gpudash.ui import format as fmt
+from gpudash.ui.actions import again, bindings
 from gpudash.ui.columns import Column
 from gpudash.ui.scene import Line, Scene
-from gpudash.ui.screens.listing import Key, ListScreen
+from gpudash.ui.screens.listing import ListScreen
 
 MONTH_HOURS = Decimal(730)
 
@@ -60,11 +61,8 @@ class LeftoversScreen(ListScreen[Leftover]):
         ),
     )
 
-    own_keys: ClassVar[Sequence[Key]] = (Key("enter", "its instance", "open"), Key("y", "copy id", "copy_id"))
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "copy_id", "copy id", id="leftovers.copy", show=False),
-        Binding("l", "back", "back", id="leftovers.back", show=False),
-    ]
+    kind = "leftovers"
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("leftovers"), again("leftovers")]
 
     async def fetch(self) -> Iterable[tuple[Hashable, Leftover]]:
         listings = await self.fleet.leftovers()

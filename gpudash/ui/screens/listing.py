@@ -5,16 +5,15 @@ one place.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Generic, TypeVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 
 from gpudash.errors import GpudashError
 from gpudash.model.instance import InstanceKey
-from gpudash.ui.actions import BY_ID, Action, bindings
+from gpudash.ui.actions import ACTIONS, BY_ID, Action, bindings
 from gpudash.ui.columns import Column
 from gpudash.ui.panels import cells_of
 from gpudash.ui.scene import Line, Scene, plain
@@ -43,30 +42,19 @@ class Heading(PaintedBlock):
         return [((" ", "text"), *self.left, (" " * max(1, gap), "text"), *right)]
 
 
-@dataclass(frozen=True)
-class Key:
-    """One more key of a list, for its footer."""
-
-    key: str
-    label: str
-    method: str
-
-
-def key_action(key: Key) -> Action:
-    """A key of one screen only, as the footer wants it."""
-    return Action(key.method, key.key, key.label, "", "list", frozenset({"list"}))
+def own_actions(kind: str) -> list[Action]:
+    """The keys of one kind of list that stand in its footer."""
+    return sorted((a for a in ACTIONS if kind in a.screens and a.footer), key=lambda action: action.footer)
 
 
 class ListScreen(Filtering, Generic[R]):
     """Rows of one kind, asked for when the screen opens and with Ctrl+R."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *bindings("list"),
-        Binding("enter", "open", "open", id="list.open", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("list")]
+    kind: ClassVar[str] = ""
+    """Its name in the key table, where it has keys of its own."""
     title_text: ClassVar[str] = ""
     columns: ClassVar[Sequence[Column[Any]]] = ()
-    own_keys: ClassVar[Sequence[Key]] = ()
     first_sort: ClassVar[str] = ""
     first_falling: ClassVar[bool] = False
 
@@ -154,32 +142,13 @@ class ListScreen(Filtering, Generic[R]):
         column = next((c for c in self.columns if c.id == event.column_id), None)
         if column is not None:
             again = self.view.sort_id == column.id
-            self._order_by(column, not self.view.reverse if again else column.falling)
-
-    def action_sort_next(self, step: int = 1) -> None:
-        """Order by the next column that can be ordered by."""
-        able = [column for column in self.columns if column.sort is not None]
-        here = next((number for number, column in enumerate(able) if column.id == self.view.sort_id), -1)
-        if able:
-            column = able[(here + step) % len(able)]
-            self._order_by(column, column.falling)
-
-    def action_sort_before(self, step: int) -> None:
-        """Order by the column before."""
-        self.action_sort_next(step)
+            self.order_by(column, not self.view.reverse if again else column.falling)
 
     def action_sort_turn(self) -> None:
         """The same order, turned round."""
         column = next((c for c in self.columns if c.id == self.view.sort_id), None)
         if column is not None:
-            self._order_by(column, not self.view.reverse)
-
-    def _order_by(self, column: Column[R], reverse: bool) -> None:
-        if self.sort_as(column.id, reverse=reverse):
-            self.rebuild()
-            self.remember()
-            title = column.title.lower() or column.id
-            self.gpudash.say(f"Sorted by {title}{', the highest first' if reverse else ''}.", "muted")
+            self.order_by(column, not self.view.reverse)
 
     def sort_as(self, column_id: str, *, reverse: bool) -> bool:
         column = next((c for c in self.columns if c.id == column_id), None)
@@ -241,7 +210,7 @@ class ListScreen(Filtering, Generic[R]):
         self.gpudash.say(f"Copied {text}", "tone-good")
 
     def _show_footer(self) -> None:
-        own = [(key_action(key), True) for key in self.own_keys]
+        own = [(action, True) for action in own_actions(self.kind)]
         shared = [(BY_ID[name], True) for name in ("filter", "refresh", "help", "back")]
         self.footer.show(FooterFacts((*own, *shared)))
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 
 from gpudash.fleet.changes import ChangeSet
 from gpudash.model.instance import InstanceKey
 from gpudash.model.tunnel import Tunnel, TunnelState
 from gpudash.ui import format as fmt
-from gpudash.ui.actions import READ_ONLY
+from gpudash.ui.actions import READ_ONLY, again, bindings
 from gpudash.ui.columns import Column
 from gpudash.ui.scene import Line, Scene
-from gpudash.ui.screens.listing import Key, ListScreen
+from gpudash.ui.screens.listing import ListScreen
 
 _TOKEN = {TunnelState.UP: "tone-good", TunnelState.CONNECTING: "tone-warn", TunnelState.NO_SERVICE: "tone-warn"}
 _GLYPH = {TunnelState.UP: "●", TunnelState.CONNECTING: "◌", TunnelState.NO_SERVICE: "◐"}
@@ -34,16 +34,8 @@ class TunnelsScreen(ListScreen[Tunnel]):
 
     title_text = "Tunnels"
     first_sort = "name"
-    own_keys: ClassVar[Sequence[Key]] = (
-        Key("x", "close", "close_tunnel"),
-        Key("y", "copy url", "copy_url"),
-        Key("enter", "its instance", "open"),
-    )
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("x,t", "close_tunnel", "close", id="tunnels.close", show=False),
-        Binding("y", "copy_url", "copy url", id="tunnels.copy", show=False),
-        Binding("T", "back", "back", id="tunnels.back", show=False),
-    ]
+    kind = "tunnels"
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("tunnels"), again("tunnels")]
     columns: ClassVar[Sequence[Column[Any]]] = (
         Column("state", "STATE", 12, _state, lambda t: t.state.value, weight=1),
         Column("name", "INSTANCE", 14, lambda t, s, w: ((t.name, "value"),), lambda t: t.name, weight=1, grow=16),

@@ -19,9 +19,9 @@ from gpudash.errors import AuthRefused, GpudashError, RateLimited, Unreachable
 from gpudash.model.instance import Instance
 from gpudash.model.listing import Listing
 from gpudash.providers.aws import provider as provider_module
-from gpudash.providers.aws.parallel import side_by_side
 from gpudash.providers.aws.provider import AwsProvider
 from gpudash.providers.aws.regions import DEFAULT_REGIONS
+from gpudash.providers.parallel import side_by_side
 
 LIST = "ec2:DescribeInstances"
 

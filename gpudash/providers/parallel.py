@@ -1,4 +1,4 @@
-"""Ask several regions side by side. Daemon threads, so that a hanging region never delays quitting."""
+"""Ask several regions, or several things, side by side. Daemon threads, so that a hanging one never delays quitting."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def side_by_side(
             answers.put((region, exc))
 
     for region in regions:
-        threading.Thread(target=run, args=(region,), name=f"aws-{region}", daemon=True).start()
+        threading.Thread(target=run, args=(region,), name=f"ask-{region}", daemon=True).start()
     found: dict[str, T | GpudashError] = {}
     while len(found) < len(regions):
         try:
