@@ -2969,11 +2969,13 @@ class Ender(threading.Thread):
 
 # ---- outside: what EC2 announces, what the instance's tags say --------------------------------------------------------
 
+# The revision is read first: where tags are written meanwhile, an old one beside new limits is put right by the next look,
+# a new one beside old limits would stand.
 POLICY_TAGS = {
+    "gpudash:revision": "revision",
     "gpudash:lease-deadline": "lease_deadline", "gpudash:hard-deadline": "hard_deadline",
     "gpudash:idle-timeout": "idle_timeout_s", "gpudash:idle-action": "idle_action",
     "gpudash:lease-action": "lease_action", "gpudash:parked-timeout": "parked_timeout_s",
-    "gpudash:revision": "revision",
 }  # fmt: skip
 LENGTHS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 META, TAGS_PATH = "/latest/meta-data/", "/latest/meta-data/tags/instance"
@@ -3075,7 +3077,8 @@ class Outside(threading.Thread):
         core = self._core
         listed = core.metadata.get(TAGS_PATH)
         core.has_tags = listed is not None
-        names = [name for name in (listed or "").split() if name in POLICY_TAGS]
+        present = (listed or "").split()
+        names = [name for name in POLICY_TAGS if name in present]
         tags = {name: (core.metadata.get(f"{TAGS_PATH}/{name}") or "").strip() for name in names}
         try:
             policy, problem = policy_of_tags(tags), ""

@@ -5,6 +5,7 @@ A lost answer is not asked again by itself: a bid is money, and the person may w
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 from gpudash.errors import GpudashError, Refused, Unsupported, UsageError
@@ -14,10 +15,23 @@ from gpudash.fleet.endings import fail, known
 from gpudash.model.capability import Verb
 from gpudash.model.instance import InstanceKey
 from gpudash.model.money import Price
+from gpudash.model.offer import LaunchOrder, Offer
 from gpudash.model.operation import Operation, Stage
 from gpudash.providers.base import TakesBids
 
 USD = "usd_per_hour"
+
+
+def check_first_bid(desk: Desk, order: LaunchOrder, offer: Offer) -> None:
+    """Refuse a launch whose bid, with the disk, is above a cap: the bid is what is paid, whatever the offer says.
+
+    Raises:
+        Refused: above a cap.
+    """
+    bid = order.options.get("bid")
+    if order.spot and bid is not None and desk.accounts.capabilities(order.account).takes_bids:
+        total = replace(offer, price=Price(Decimal(bid), "bid")).total
+        permissions.check_price(desk, total, order.max_price)
 
 
 def intend_bid(desk: Desk, key: InstanceKey, usd_per_hour: Decimal) -> Operation:

@@ -27,8 +27,9 @@ from gpudash.errors import (
     NoCapacity,
     ProviderError,
     Refused,
+    UsageError,
 )
-from gpudash.fleet import permissions, steps
+from gpudash.fleet import bids, permissions, steps
 from gpudash.fleet.desk import SENT_AT, Desk, count, title, with_params
 from gpudash.fleet.guarding import arm, config_of
 from gpudash.fleet.limits import default_policy
@@ -110,6 +111,7 @@ def intend(desk: Desk, order: LaunchOrder) -> Operation:
     permissions.check(desk, Verb.LAUNCH, order.account)
     if order.offer is not None:
         permissions.check_price(desk, order.offer.total, order.max_price)
+        bids.check_first_bid(desk, order, order.offer)
     text = f"asked for {order.instance_type} in {order.region}, named {order.name}"
     return desk.begin(
         Verb.LAUNCH,
@@ -168,7 +170,7 @@ def _send(desk: Desk, operation: Operation) -> Operation:
         key = desk.accounts[order.account].launch(order)
     except Ambiguous as exc:
         return desk.save(operation, stage=Stage.AMBIGUOUS, detail=str(exc))
-    except (ProviderError, Refused) as exc:
+    except (ProviderError, Refused, UsageError) as exc:  # the last: no key to log in with, before anything was sent
         return _next_or_fail(desk, operation, order, exc)
     except Exception as exc:  # whatever an SDK lets slip, the request may have gone out
         return desk.save(operation, stage=Stage.AMBIGUOUS, detail=f"no clear answer: {exc!r}")

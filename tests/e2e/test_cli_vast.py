@@ -42,6 +42,8 @@ def test_from_a_search_to_the_end(cli: Cli, vast: FakeVast) -> None:
     )
     offer, *_ = found.doc["offers"]
     assert (offer["offer_id"], offer["price_usd_per_hour"], offer["verified"]) == ("101", 0.18, True)
+    dear = cli("launch", "--name", "dear", "--no-wait", "--yes", "-o", "bid=50", stdin=json.dumps(offer))
+    assert (dear.code, "the cap is 3" in dear.err, vast.alive()) == (4, True, set())
     launched = cli("launch", "--name", "train", "--no-wait", "--yes", "--json", stdin=json.dumps(offer))
     assert launched.code == 6, launched
     number = launched.doc["id"]

@@ -59,6 +59,26 @@ def test_tags_of_a_higher_revision_are_in_force(box: Host, imds: Imds) -> None:
     box.wait(lambda s: s["policy"]["lease_deadline"] == after(7 * 3600), "the next one too, while it runs")
 
 
+def test_tags_that_are_written_while_they_are_read_are_taken_whole(box: Host, imds: Imds) -> None:
+    """The old deadline never comes in under the new revision, where it would stand."""
+    path = f"{TAGS}/gpudash:lease-deadline"
+
+    class Changing(dict[str, str]):
+        """Somebody extends right after the old deadline was read."""
+
+        def get(self, name: str, default: Any = None) -> Any:
+            found = super().get(name, default)
+            if name == path and self[f"{TAGS}/gpudash:revision"] == "2":
+                self.update({path: after(6 * 3600), f"{TAGS}/gpudash:revision": "3"})
+            return found
+
+    imds.tag(lease_deadline=POLICY["lease_deadline"], hard_deadline=POLICY["hard_deadline"], revision="2")
+    imds.documents = Changing(imds.documents)
+    box.start()
+    box.wait(lambda s: s["policy"]["revision"] == 3, "the tags were taken")
+    assert lease(box) == after(6 * 3600)
+
+
 def test_tags_of_a_lower_revision_are_old_news(box: Host, imds: Imds) -> None:
     """An extension on the host whose tags were never written stands."""
     imds.tag(lease_deadline=after(3600), revision="1")

@@ -33,7 +33,7 @@ def clean_up(reader: Any, writer: Any, region: str, is_fresh: Callable[[str], bo
         is_fresh: an instance that EC2 may not show yet; its children are left alone.
     """
     with translated(f"look for what is left in {region}"):
-        doomed = [c for c in leftovers.orphaned(reader) if c.is_ours and c.kind in ORDER and not is_fresh(c.parent)]
+        doomed = [c for c in leftovers.orphaned(reader) if _is_doomed(c) and not is_fresh(c.parent)]
         doomed += _shared(reader)
     done: list[str] = []
     failed: list[tuple[str, str]] = []
@@ -47,6 +47,11 @@ def clean_up(reader: Any, writer: Any, region: str, is_fresh: Callable[[str], bo
     return CleanUp(tuple(done), tuple(failed))
 
 
+def _is_doomed(child: Child) -> bool:
+    """What runs or is in use goes only where EC2 shows that its parent has ended, and not where nobody knows the parent."""
+    return child.is_ours and child.kind in ORDER and (child.parent_ended or not child.in_use)
+
+
 def _delete(reader: Any, writer: Any, child: Child) -> None:
     try:
         _DELETERS[child.kind](reader, writer, child.id)
@@ -58,7 +63,10 @@ def _delete(reader: Any, writer: Any, child: Child) -> None:
 
 def _delete_address(reader: Any, writer: Any, identity: str) -> None:
     for address in reader.describe_addresses(AllocationIds=[identity])["Addresses"]:
+        holder = address.get("InstanceId")
         if address.get("AssociationId"):
+            if not holder or leftovers.states_of(reader, [holder]).get(holder, leftovers.ENDED) != leftovers.ENDED:
+                raise GpudashError(f"Address {identity} is in use by {holder or 'something else'}.")
             writer.disassociate_address(AssociationId=address["AssociationId"])
     writer.release_address(AllocationId=identity)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +14,7 @@ from gpudash.providers.aws.prices import PriceBook
 from gpudash.providers.aws.surroundings import FILTER_VALUES, parse_volume
 from gpudash.providers.base import Leftover
 
+ENDED = "terminated"
 FREE = Price(Decimal(0), "free at AWS")
 _KINDS = {"elastic-ip": "address", "spot-instances-request": "spot request"}
 _DESCRIBES = {
@@ -56,6 +57,10 @@ class Child:
     parent: str
     is_ours: bool
     """It carries our ``managed`` tag as well, so it may be taken away."""
+    parent_ended: bool = False
+    """EC2 shows that the parent has ended; False where it knows no such instance, which may be one of another region."""
+    in_use: bool = False
+    """It runs, or something is attached to it."""
 
 
 def find(reader: Any, account: str, region: str, prices: PriceBook) -> list[Leftover]:
@@ -100,45 +105,57 @@ def orphaned(reader: Any) -> list[Child]:
     candidates = children(reader)
     if not candidates:
         return []
-    alive = alive_instances(reader, sorted({child.parent for child in candidates}))
-    return existing(reader, [child for child in candidates if child.parent not in alive])
+    states = states_of(reader, sorted({child.parent for child in candidates}))
+    gone = [
+        replace(child, parent_ended=child.parent in states)
+        for child in candidates
+        if states.get(child.parent, ENDED) == ENDED
+    ]
+    return existing(reader, gone)
 
 
 def existing(reader: Any, candidates: list[Child]) -> list[Child]:
     """Those that are really there: EC2 keeps tags for a while after what carried them. One question a kind."""
-    there: set[tuple[str, str]] = set()
+    there: dict[tuple[str, str], bool] = {}
     for kind in sorted({child.kind for child in candidates}):
         ids = sorted(child.id for child in candidates if child.kind == kind)
         if kind == "instance":
-            there |= {(kind, found) for found in alive_instances(reader, ids)}
+            there |= {(kind, found): True for found, state in states_of(reader, ids).items() if state != ENDED}
         elif kind in _DESCRIBES:
             operation, name, records, identity = _DESCRIBES[kind]
             for start in range(0, len(ids), FILTER_VALUES):
                 asked = [{"Name": name, "Values": ids[start : start + FILTER_VALUES]}]
                 answer = getattr(reader, operation)(Filters=asked)
-                there |= {(kind, str(record[identity])) for record in answer[records] if not _is_over(record)}
-    return [child for child in candidates if (child.kind, child.id) in there]
+                alive = (record for record in answer[records] if not _is_over(record))
+                there |= {(kind, str(record[identity])): _is_in_use(record) for record in alive}
+    found = (child for child in candidates if (child.kind, child.id) in there)
+    return [replace(child, in_use=there[child.kind, child.id]) for child in found]
 
 
 def _is_over(record: Mapping[str, Any]) -> bool:
     return record.get("State") in {"cancelled", "closed", "failed"}
 
 
-def alive_instances(reader: Any, ids: list[str]) -> set[str]:
-    """Those of these instances that exist and have not ended. Asked by filter: unknown ids are simply absent."""
-    alive: set[str] = set()
+def _is_in_use(record: Mapping[str, Any]) -> bool:
+    """Of a volume, an interface, an address or a spot request; the rest says no."""
+    attached = record.get("Attachments") if "VolumeId" in record else record.get("Attachment")
+    return bool(attached or record.get("AssociationId")) or record.get("State") == "active"
+
+
+def states_of(reader: Any, ids: list[str]) -> dict[str, str]:
+    """The state of each of these instances that EC2 knows. Asked by filter: unknown ids are simply absent."""
+    found: dict[str, str] = {}
     for start in range(0, len(ids), FILTER_VALUES):
         pages = reader.get_paginator("describe_instances").paginate(
             Filters=[{"Name": "instance-id", "Values": ids[start : start + FILTER_VALUES]}]
         )
-        alive |= {
-            str(i["InstanceId"])
+        found |= {
+            str(i["InstanceId"]): str((i.get("State") or {}).get("Name"))
             for page in pages
             for r in page["Reservations"]
             for i in r["Instances"]
-            if (i.get("State") or {}).get("Name") != "terminated"
         }
-    return alive
+    return found
 
 
 def _stopped(reader: Any) -> set[str]:

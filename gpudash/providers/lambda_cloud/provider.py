@@ -173,11 +173,11 @@ class LambdaProvider:
         return not self._regions or instance.managed or instance.place in (None, *self._regions)
 
     def _is_ending(self, key: InstanceKey) -> bool:
-        """Whether Lambda says that it is on its way out, or gone."""
+        """Whether Lambda says that it is on its way out, or gone. One that was launched a moment ago it may not show yet."""
         try:
             body = self.api.read("GET", f"/instances/{segment(key.id)}", f"look at {key.id}")
         except ProviderError as exc:
-            return exc.code == GONE
+            return exc.code == GONE and not self._recent.is_fresh(key.id)
         data = body.get("data")
         return isinstance(data, dict) and data.get("status") in ENDED
 

@@ -49,9 +49,10 @@ def keys_with(api: Api, key: PublicKey) -> list[str]:
 def _held(api: Api) -> list[str]:
     body: dict[str, object] = api.read("GET", PATH, "read the account's SSH keys")
     keys = body.get("keys")
-    if not isinstance(keys, list):
-        raise api.lost("read the account's SSH keys", "the answer has no keys")
-    return [line for line in keys if isinstance(line, str) and line.strip()]
+    if not isinstance(keys, list) or not all(isinstance(line, str) for line in keys):
+        # All are replaced at once, so keys of another form would be lost.
+        raise api.lost("read the account's SSH keys", "the answer has no keys, or keys of another form")
+    return [line for line in keys if line.strip()]
 
 
 def _has(held: list[str], key: PublicKey) -> bool:

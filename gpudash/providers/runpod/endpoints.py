@@ -47,7 +47,12 @@ def parse_endpoint(record: Mapping[str, Any], account: str, catalogue: Catalogue
 def with_health(endpoint: Endpoint, health: Mapping[str, Any]) -> Endpoint:
     """The endpoint with the data plane's counts of workers and jobs."""
     workers, jobs = health.get("workers"), health.get("jobs")
-    if not isinstance(workers, dict) or not isinstance(jobs, dict):
+    if (
+        not isinstance(workers, dict)
+        or not isinstance(jobs, dict)
+        or not _has_any(workers, ("running", "idle", "ready"))
+        or not _has_any(jobs, ("inQueue", "inProgress"))
+    ):
         return replace(endpoint, problem="RunPod's health has another form than expected")
     return replace(
         endpoint,
@@ -78,6 +83,10 @@ def with_workers(endpoint: Endpoint, body: Mapping[str, Any], catalogue: Catalog
     known = [price for price in placed if price is not None]
     price = max(known, key=lambda p: p.usd_per_hour) if known and len(known) == len(placed) else endpoint.worker_price
     return replace(endpoint, workers=tuple(workers), counts=counts, worker_price=price)
+
+
+def _has_any(record: Mapping[str, Any], names: Iterable[str]) -> bool:
+    return any(_whole(record.get(name)) is not None for name in names)
 
 
 def parse_job(body: Mapping[str, Any]) -> Job:

@@ -129,9 +129,11 @@ def _price(record: Mapping[str, Any], state: InstanceState) -> Price | None:
 def _storage_price(
     record: Mapping[str, Any], state: InstanceState, disk_gb: int | None, volume_gb: int | None
 ) -> Price | None:
-    if disk_gb is None and record.get("mounts") is None:
+    """None where a disk that bills in this state is not told of."""
+    stopped = state is InstanceState.STOPPED
+    if record.get("mounts") is None or (disk_gb is None and not stopped):
         return None
-    return disk_price(disk_gb, volume_gb, stopped=state is InstanceState.STOPPED)
+    return disk_price(disk_gb, volume_gb, stopped=stopped)
 
 
 def _ssh(record: Mapping[str, Any], state: InstanceState, around: Around) -> SshAddress | None:

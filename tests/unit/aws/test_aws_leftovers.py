@@ -154,6 +154,28 @@ def test_child_instances_end_with_their_parent(cloud: AwsCloud) -> None:
     assert reach(cloud, child.key, InstanceState.TERMINATED).parent == parent.key.id
 
 
+def test_a_child_of_a_parent_that_nobody_knows_goes_on(cloud: AwsCloud) -> None:
+    """The parent may stand in another region, or be mistyped: what runs is not ended for that, nor loses its disk."""
+    ended(cloud)
+    child = launched(cloud, options={"parent": "i-0a1b2c3d4e5f60718"})
+    free = volume("i-0a1b2c3d4e5f60718")
+    done = gone(cloud)
+    assert (done.deleted, done.failed) == ((free,), ())
+    assert reach(cloud, child.key, InstanceState.RUNNING).managed
+
+
+def test_an_address_that_another_instance_has_by_now_stays_there(cloud: AwsCloud) -> None:
+    """It is told, and taken away once that one has ended as well."""
+    key, user, ec2 = ended(cloud), launched(cloud), raw_client("ec2")
+    address = ec2.allocate_address(Domain="vpc", TagSpecifications=marked("elastic-ip", key.id))["AllocationId"]
+    ec2.associate_address(AllocationId=address, InstanceId=user.key.id)
+    assert [(what, user.key.id in why) for what, why in gone(cloud).failed] == [(address, True)]
+    assert ec2.describe_addresses(AllocationIds=[address])["Addresses"][0]["InstanceId"] == user.key.id
+    cloud.provider.terminate(user.key)
+    reach(cloud, user.key, InstanceState.TERMINATED)
+    assert address in gone(cloud).deleted
+
+
 def test_what_is_in_use_is_reported_and_tried_again(cloud: AwsCloud) -> None:
     """It stands among the leftovers meanwhile."""
     key = ended(cloud)

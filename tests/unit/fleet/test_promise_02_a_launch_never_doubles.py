@@ -9,7 +9,7 @@ import pytest
 from support.memory_cloud import CADENCE_S, Cloud, look, offer, open_session, settings
 
 from gpudash.clock import ManualClock
-from gpudash.errors import Ambiguous, ExitCode, NoCapacity, Refused
+from gpudash.errors import Ambiguous, ExitCode, NoCapacity, Refused, UsageError
 from gpudash.fleet.outcome import exit_code
 from gpudash.fleet.session import Session
 from gpudash.model.capability import Verb
@@ -70,6 +70,14 @@ def test_promise_02_what_an_sdk_lets_slip_counts_as_no_answer(
 ) -> None:
     cloud.lost, cloud.lost_error = {"launch"}, RuntimeError("connection reset")
     assert session.actions.launch(order).stage is Stage.AMBIGUOUS
+
+
+def test_promise_02_what_is_missing_here_is_said_at_once(session: Session, cloud: Cloud, order: LaunchOrder) -> None:
+    """Without a key to log in with nothing is sent, so nothing is looked for either."""
+    cloud.errors["launch"] = UsageError("No SSH public key was found.")
+    operation = session.actions.launch(order)
+    assert (operation.stage, operation.detail) == (Stage.FAILED, "No SSH public key was found.")
+    assert exit_code(operation) is ExitCode.USAGE
 
 
 def test_promise_02_a_call_that_never_arrived_is_proved_not_to_have_happened(

@@ -365,6 +365,17 @@ def test_a_fresh_instance_that_lambda_does_not_know_yet_is_not_taken_for_gone(cl
         cloud.provider.terminate(key)
 
 
+def test_a_fresh_instance_is_not_gone_because_the_read_back_does_not_show_it(cloud: LambdaCloud) -> None:
+    """A 500 and then a 404 right after the launch: it is asked for again, and stays on the list."""
+    key = cloud.provider.launch(cloud.order())
+    broken = Fault("500", error(500, "global/internal-error", "Oops."), path="/terminate$")
+    gone = error(404, "global/object-does-not-exist", "Specified instance does not exist.")
+    late = Fault("404", gone, path=f"/instances/{key.id}$")
+    with cloud.fake.fault(broken), cloud.fake.fault(late), pytest.raises(Ambiguous):
+        cloud.provider.terminate(key)
+    assert key in {item.key for item in listing(cloud).items}
+
+
 def test_what_was_ended_at_once_is_not_kept_as_new(cloud: LambdaCloud) -> None:
     """Ended within a minute of its launch and straight to absent: the list without it is the proof."""
     cloud.fake.end_s = cloud.fake.tombstone_s = 0.0

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from support.clouds import find, launched, listing
-from support.http_cloud import Fault, Reply
+from support.http_cloud import Fault, Reply, changed
 from support.runpod_cloud import POD_KEY, RunpodCloud, problem, runpod_cloud
 
 from gpudash import statusd
-from gpudash.errors import Ambiguous, NoCapacity, ProviderError, UsageError
+from gpudash.errors import Ambiguous, NoCapacity, ProviderError, Unreachable, UsageError
 
 CREATE = r"^/v2/pods$"
 
@@ -119,6 +119,14 @@ def test_keys_that_were_lost_stop_the_launch(cloud: RunpodCloud) -> None:
     with cloud.trouble("no effect"), pytest.raises(ProviderError, match="SSH keys of the RunPod account"):
         cloud.provider.launch(cloud.order())
     assert cloud.fake.count("POST") == 0
+
+
+def test_keys_of_another_form_are_not_replaced(cloud: RunpodCloud) -> None:
+    """What cannot be read cannot be sent again, and RunPod would drop it."""
+    odd = changed(lambda body: {"keys": [{"publicKey": key} for key in ("one", "two")]})
+    with cloud.fake.fault(Fault("odd", odd, path="ssh-keys")), pytest.raises(Unreachable, match="another form"):
+        cloud.provider.launch(cloud.order())
+    assert cloud.fake.count("PUT") == cloud.fake.count("POST") == 0
 
 
 def test_an_answer_without_an_id_is_ambiguous(cloud: RunpodCloud) -> None:

@@ -181,3 +181,10 @@ def test_a_stop_says_what_it_wipes_and_what_doubles() -> None:
     assert "20 GB volume, $~0.0055/h" in told
     bare = "\n".join(question(Record(parse_pod(RUNNING | {"mounts": {}}, AROUND), now), EndAction.STOP, now))
     assert "bills on nothing" in bare
+
+
+@pytest.mark.parametrize(("status", "missing"), [("EXITED", "mounts"), ("RUNNING", "mounts"), ("RUNNING", "disk")])
+def test_a_disk_that_is_not_told_of_costs_an_unknown_amount(status: str, missing: str) -> None:
+    """Not nothing: a stopped pod's volume bills double."""
+    record = {name: value for name, value in RUNNING.items() if name != missing} | {"status": status}
+    assert parse_pod(record, AROUND).storage_price is None

@@ -393,7 +393,9 @@ def test_health_of_another_form(cloud: RunpodCloud, session: Session, edit: Edit
     cloud.fake.add_endpoint(low=0)
     with cloud.fake.fault(Fault("odd", changed(edit), path="/health$")):
         endpoint = the_one(session)
-    assert endpoint.counts is not None or endpoint.problem
+    assert (endpoint.counts, endpoint.jobs) == (None, None)
+    assert endpoint.problem
+    assert endpoint.burn.unknown
 
 
 def test_timeouts_are_as_told(cloud: RunpodCloud, session: Session) -> None:
