@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from gpudash.cli import words
-from gpudash.cli.verb import Run, Verb, pass_run
+from gpudash.cli.verb import READ_ONLY, Run, Verb, pass_run
 from gpudash.errors import NotFound, Refused, UsageError
 from gpudash.model.fit import Model, Precision
 
@@ -26,6 +26,9 @@ class Listing(click.Group):
 @click.group(cls=Listing)
 def models() -> None:
     """Models that `fit` knows. Without a verb: list them."""
+
+
+models.params.append(READ_ONLY)
 
 
 @models.command(cls=Verb)

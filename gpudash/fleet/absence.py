@@ -2,8 +2,9 @@
 
 An incomplete listing proves nothing. A complete one proves nothing alone: absence counts when it lasted over two
 complete listings at least one cycle apart. A sudden *empty* answer is the commonest lie of an ailing cloud, so it must
-last longer: six cycles where the cloud would show an ended instance for a while and an end was asked for, and thirty
-cycles, at least five minutes, where nobody asked for any end. Until then rows stay, with their age.
+last longer: six cycles where the cloud would show an ended instance for a while and an end was asked for, or where
+statusd was to end them all by then, and thirty cycles, at least five minutes, where nothing explains it. Until then
+rows stay, with their age. The first absence is kept in the ledger: a command sees one listing only.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from gpudash.fleet.record import Record
+from gpudash.model.guard import powerless
 from gpudash.model.instance import Instance, InstanceState
 from gpudash.model.listing import Listing
 
 ONE_CYCLE = 1
 EMPTY_CYCLES = 6
-"""An empty answer of a cloud that lists ended instances, after an end was asked for."""
+"""An empty answer of a cloud that lists ended instances, after an end was asked for; or after leases were over."""
 SUDDEN_CYCLES = 30
 """An empty answer that nothing explains."""
 SUDDEN_LEAST_S = 300.0
@@ -34,9 +36,11 @@ def cycles_needed(listing: Listing[Instance], known: Collection[Record], *, list
     """
     if listing.items or not known:
         return ONE_CYCLE
-    if not all(_is_on_its_way_out(record) for record in known):
-        return SUDDEN_CYCLES
-    return EMPTY_CYCLES if lists_terminated else ONE_CYCLE
+    if all(_is_on_its_way_out(record) for record in known):
+        return EMPTY_CYCLES if lists_terminated else ONE_CYCLE
+    if all(_is_on_its_way_out(record) or _is_past_its_end(record, listing.asked_at) for record in known):
+        return EMPTY_CYCLES
+    return SUDDEN_CYCLES
 
 
 def seconds_needed(cycles: int, cadence_s: float) -> float:
@@ -56,3 +60,9 @@ def is_proved(since: datetime | None, asked_at: datetime, needed: timedelta) -> 
 
 def _is_on_its_way_out(record: Record) -> bool:
     return record.is_ending or record.instance.state is InstanceState.TERMINATING
+
+
+def _is_past_its_end(record: Record, now: datetime) -> bool:
+    """Its own statusd, which could and would end it when it was last heard, was to do so by now."""
+    end = record.ends()
+    return record.status is not None and powerless(record.status) is None and end is not None and end[0] <= now

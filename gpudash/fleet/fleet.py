@@ -361,9 +361,8 @@ class Fleet:
         await self._show_rows(listing)  # so that the merge itself finds them confirmed
         change = self.store.apply_listing(listing)
         self._publish(change)
-        news = await self._ledger.call(
-            self.session.keeper.keep, listing, self.store.kept(listing), weight, change.removed
-        )
+        kept, missing = self.store.kept(listing), self.store.missing(listing)
+        news = await self._ledger.call(self.session.keeper.keep, listing, kept, missing, weight, change.removed)
         for key in change.removed:
             self._lanes["local", "links"].submit(self.session.let_go, [key])
         accruals = list((news.accruals or {}).items())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from gpudash.fleet.actions import Actions
 from gpudash.fleet.desk import Desk
@@ -48,6 +49,7 @@ class Keeper:
         self,
         listing: Listing[Instance],
         kept: Listing[Instance],
+        missing: Mapping[InstanceKey, datetime],
         weight: Weight,
         removed: Collection[InstanceKey] = (),
     ) -> News:
@@ -56,12 +58,14 @@ class Keeper:
         Args:
             listing: as it came.
             kept: with the instances whose absence proves nothing yet.
+            missing: those instances, and since when they are absent.
             weight: what an absence from it is worth.
             removed: keys that it proved gone.
         """
         ledger = self._desk.ledger
-        if not weight.is_sudden:
+        if removed or not weight.is_sudden:
             self._save(kept)
+        ledger.save_absences(listing.account, listing.region, missing)
         ledger.observe(kept if weight.is_sudden else listing, self._desk.clock.now())
         operations = self._actions.settle(listing, weight.needed)
         self._tell(listing, removed)
@@ -89,7 +93,7 @@ class Keeper:
                 word = "gone" if item.state.is_terminal else "state"
                 self._say(word, f"{item.name}: {before.value} → {item.state.value}", item.key, item.name)
         for key in removed:
-            if (before := self._states.pop(key, None)) is not None and not before.is_terminal:
+            if (before := self._states.pop(key, None)) is None or not before.is_terminal:
                 self._say("gone", f"{key} is in no listing any more", key, "")
 
     def _say(self, kind: str, text: str, key: InstanceKey, name: str) -> None:
@@ -100,6 +104,7 @@ class Keeper:
             )
 
     def _forget(self, key: InstanceKey) -> None:
+        self._desk.ledger.forget_status(key)
         for tunnel in self._desk.ledger.wanted_tunnels():
             if tunnel.key == key:
                 self._desk.ledger.unwant_tunnel(key, tunnel.remote)

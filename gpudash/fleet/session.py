@@ -216,7 +216,8 @@ class Session:
         """Take in one listing: store, ledger, operations."""
         weight = self.store.weigh(listing)
         change = self.store.apply_listing(listing)
-        news = self.keeper.keep(listing, self.store.kept(listing), weight, change.removed)
+        kept, missing = self.store.kept(listing), self.store.missing(listing)
+        news = self.keeper.keep(listing, kept, missing, weight, change.removed)
         self.let_go(change.removed)
         return change | self.show(news)
 

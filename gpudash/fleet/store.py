@@ -177,6 +177,11 @@ class FleetStore:
         items.update({key: self.records[key].instance for key in self._keys(listing)})
         return replace(listing, items=tuple(items.values()))
 
+    def missing(self, listing: Listing[Instance]) -> dict[InstanceKey, datetime]:
+        """Rows of its account and region that good listings lacked, and since when. For the ledger."""
+        since = {key: self.records[key].missing_since for key in self._keys(listing)}
+        return {key: moment for key, moment in since.items() if moment is not None}
+
     def tick(self, now: datetime) -> ChangeSet:
         """Let time pass: a lane that went silent turns stale, then red."""
         change = ChangeSet()
@@ -301,6 +306,9 @@ class FleetStore:
                     self._see(item, listing.fetched_at)
             health = self.health.get(lane) or Health(*lane)
             self.health[lane] = replace(health, as_of=listing.fetched_at)
+        for key, since in ledger.load_absences().items():
+            if key in self.records:
+                self.records[key] = replace(self.records[key], missing_since=since)
         for key, (status, at) in ledger.load_statuses().items():
             self.apply_status(key, status, at)
         for operation in ledger.open_operations():

@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,13 @@ class Wanted:
     def read(cls, body: dict[str, Any]) -> Wanted:
         """From the JSON of `text`."""
         ports = tuple((int(remote), local) for remote, local in body["ports"])
-        return cls(**{**body, "address": SshAddress(**body["address"]), "ports": ports})
+        since = body["address"]["host_key_since"]
+        address = SshAddress(**{**body["address"], "host_key_since": datetime.fromisoformat(since) if since else None})
+        return cls(**{**body, "address": address, "ports": ports})
 
     def text(self) -> str:
         """As JSON."""
-        return json.dumps(asdict(self))
+        return json.dumps(asdict(self), default=datetime.isoformat)
 
     def instance(self) -> Instance:
         """As much of the instance as a link needs."""
@@ -109,6 +112,7 @@ def spawn(
         str(state_dir),
         gone_after_s,
     )
+    order = wanted.text().encode()
     # -c and not -m: a package that is not installed is found from where we found it.
     root = str(Path(__file__).parents[2])
     code = f"import sys; sys.path.insert(0, {root!r}); from gpudash.hosts.supervisor import main; main()"
@@ -123,7 +127,7 @@ def spawn(
     assert child.stdin is not None
     assert child.stderr is not None
     try:
-        child.stdin.write(wanted.text().encode())
+        child.stdin.write(order)
         child.stdin.close()
         return _await(child, wanted, clock)
     finally:

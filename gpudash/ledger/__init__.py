@@ -132,9 +132,21 @@ class Ledger:
         """The last answer of every region."""
         return snapshots.load_listings(self._db)
 
+    def save_absences(self, account: str, region: str, since: Mapping[InstanceKey, datetime]) -> None:
+        """Keep what the last listings of a region lacked, so that the next program goes on with the proof."""
+        snapshots.save_absences(self._db, account, region, since)
+
+    def load_absences(self) -> dict[InstanceKey, datetime]:
+        """What the last listings lacked, and since when."""
+        return snapshots.load_absences(self._db)
+
     def save_status(self, key: InstanceKey, body: Mapping[str, object], seen_at: datetime) -> None:
         """Keep a host's ``/status`` document."""
         snapshots.save_status(self._db, key, body, seen_at)
+
+    def forget_status(self, key: InstanceKey) -> None:
+        """The instance is proved gone; its host will not answer again."""
+        snapshots.forget_status(self._db, key)
 
     def load_statuses(self) -> dict[InstanceKey, tuple[HostStatus, datetime]]:
         """Every host's last answer, and when it came."""

@@ -148,10 +148,7 @@ class _Book:
         )
 
     def miss(self, listed: set[str], asked_at: datetime, at: datetime) -> None:
-        """Take note of what a complete listing did not show: once is noted, a second time ends it.
-
-        Its host will not answer again, so its last status goes too.
-        """
+        """Take note of what a complete listing did not show: once is noted, a second time ends it."""
         for instance_id, sight in self._sights.items():
             if instance_id in listed or sight.gone:
                 continue
@@ -163,9 +160,6 @@ class _Book:
                     if running is not None:
                         self._end(kind, instance_id, running, sight.at, max(sight.at, sight.missing_since))
                 self._mark(instance_id, "gone_at", at)
-                self._connection.execute(
-                    "DELETE FROM statuses WHERE (account, region, id) = (?, ?, ?)", (*self._where, instance_id)
-                )
 
     def settle(self) -> None:
         """Add what was closed to the sums of the instances it belongs to."""
@@ -192,7 +186,8 @@ class _Book:
                 self._add_closed(COMPUTE, tag, UNSEEN, None, born or asked_at, at)
             return
         if COMPUTE not in wanted:
-            self._add_closed(COMPUTE, tag, UNSEEN, None, born or at, at)
+            if born is not None and (instance.state not in _COMING_UP or at - born > self._slack):
+                self._add_closed(COMPUTE, tag, UNSEEN, None, born, at)
         else:
             if born is not None and began - born > self._slack:
                 self._add_closed(COMPUTE, tag, UNSEEN, None, born, began)

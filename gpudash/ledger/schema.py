@@ -137,7 +137,19 @@ _SETTLED = (
 """The sum over an instance's closed intervals, so that nobody adds up a year of spot prices to draw a row. Made when it
 is first needed; an instance without a row is added up."""
 
-MIGRATIONS = (_INTENTS, _MONEY, _MEMORY, _SETTLED)
+_ABSENT = (
+    """CREATE TABLE absences (
+        account TEXT NOT NULL,
+        region TEXT NOT NULL,
+        id TEXT NOT NULL,
+        since TEXT NOT NULL,
+        PRIMARY KEY (account, region, id)
+    ) STRICT, WITHOUT ROWID""",
+)
+"""Rows that are shown although the last good listing lacked them, and when the first one did: a command sees one listing
+and ends, so the proof of an absence goes over several."""
+
+MIGRATIONS = (_INTENTS, _MONEY, _MEMORY, _SETTLED, _ABSENT)
 """In order; a file's ``user_version`` counts those it has had."""
 
 TABLES = (
@@ -148,6 +160,7 @@ TABLES = (
     "intervals",
     "settled",
     "listings",
+    "absences",
     "statuses",
     "policies",
     "adopted",

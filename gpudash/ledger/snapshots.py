@@ -49,12 +49,37 @@ def load_listings(db: Database) -> list[Listing[Instance]]:
     return [_listing(row) for row in db.rows(f"SELECT {_COLUMNS} FROM listings")]  # noqa: S608 — our own words only
 
 
+def save_absences(db: Database, account: str, region: str, since: Mapping[InstanceKey, datetime]) -> None:
+    """Keep which instances of a region its last listings lacked, and since when; all others are there."""
+    rows = {key.id: codec.stamp(moment) for key, moment in since.items()}
+    where = (account, region)
+    if rows == dict(db.rows("SELECT id, since FROM absences WHERE account = ? AND region = ?", where)):
+        return
+    with db.write() as connection:
+        connection.execute("DELETE FROM absences WHERE account = ? AND region = ?", where)
+        connection.executemany("INSERT INTO absences VALUES (?, ?, ?, ?)", [(*where, *row) for row in rows.items()])
+
+
+def load_absences(db: Database) -> dict[InstanceKey, datetime]:
+    """Instances that the last listings lacked, and since when."""
+    rows = db.rows("SELECT account, region, id, since FROM absences")
+    return {InstanceKey(*where): codec.moment(since) for *where, since in rows}
+
+
 def save_status(db: Database, key: InstanceKey, body: Mapping[str, object], seen_at: datetime) -> None:
     """Keep a host's last ``/status`` document as it came."""
     with db.write() as connection:
         connection.execute(
             "INSERT OR REPLACE INTO statuses (account, region, id, seen_at, body) VALUES (?, ?, ?, ?, ?)",
             (key.account, key.region, key.id, codec.stamp(seen_at), codec.dumps(body)),
+        )
+
+
+def forget_status(db: Database, key: InstanceKey) -> None:
+    """Let go of what a host said that will not answer again."""
+    with db.write() as connection:
+        connection.execute(
+            "DELETE FROM statuses WHERE (account, region, id) = (?, ?, ?)", (key.account, key.region, key.id)
         )
 
 

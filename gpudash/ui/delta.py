@@ -52,8 +52,13 @@ class Shown:
         if isinstance(update, LayoutUpdate):
             if update.region.x:
                 return None
-            for y, strips in enumerate(update.strips, update.region.y):
-                self._show(writer, y, tuple(strips), None, colors)
+            frame = [tuple(strips) for strips in update.strips]
+            if any(None in strips for strips in frame):
+                # In the middle of a resize: what was not drawn comes with the next frame, which is written whole.
+                self.forget()
+            for y, strips in enumerate(frame, update.region.y):
+                if None not in strips:
+                    self._show(writer, y, strips, None, colors)
         elif isinstance(update, ChopsUpdate):
             for y in dict.fromkeys(y for y, _, _ in update.spans):
                 chops: Mapping[int, Strip | None] = update.chops[y]

@@ -118,7 +118,7 @@ def test_reference_lists_every_command() -> None:
     listed = [command for command, _ in reference.commands()]
     assert [f"gpudash {name}" for name in COMMANDS] == [name for name in listed if name.count(" ") == 1]
     assert "| 6 | accepted, but not proved in time |" in reference.readme_tables()
-    assert not {"pool", "gateway", "configure"} & set(COMMANDS)
+    assert not {"pool", "gateway"} & set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -1,12 +1,14 @@
-"""A container as container clouds make them: real OpenSSH, no systemd, hardly a tool, a key of its own to end itself by."""
+"""A host that is a container, behind a real OpenSSH server: no systemd, no SFTP, no init to bring anything back."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tests.support.sshd import Sshd, until
@@ -19,7 +21,10 @@ TOOLS = ("sh", "cat", "rm", "env", "true", "bash", "sleep", "echo", "touch")
 class Container:
     """Its files, its SSH server, and its end by the cloud's API with the key of the container itself."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(
+        self, folder: Path, *options: str, at: tuple[str, int] | None = None, user: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         self.root, self.bin = folder / "root", folder / "bin"
         for path in (self.root / "root", self.root / "proc/1", self.bin):
             path.mkdir(parents=True)
@@ -28,10 +33,14 @@ class Container:
             (self.bin / name).symlink_to(found)
         (self.bin / "python3").symlink_to("/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable)
         (self.root / ".dockerenv").touch()
-        (self.root / "proc/1/environ").write_text(f"CONTAINER_API_KEY={KEY}\0CONTAINER_ID=7\0")
-        environment = {"PATH": str(self.bin), "GPUDASH_ROOT": str(self.root), "GPUDASH_SYSROOT": str(self.root)}
-        self.sshd = Sshd(folder / "s", "Subsystem none /bin/false", *options, environment=environment)
+        self.born_with({"CONTAINER_API_KEY": KEY, "CONTAINER_ID": "7"})
+        variables = {
+            "PATH": str(self.bin), "GPUDASH_ROOT": str(self.root), "GPUDASH_SYSROOT": str(self.root),
+            **(environment or {}),
+        }  # fmt: skip
+        self.sshd = Sshd(folder / "s", "Subsystem none /bin/false", *options, environment=variables, at=at, user=user)
         self.home = self.sshd.home / ".gpudash"
+        self.is_on = False
 
     def __enter__(self) -> Container:
         self.sshd.start()
@@ -42,6 +51,26 @@ class Container:
         if (self.home / "current").exists():
             argv = [sys.executable, str(self.home / "current"), "--home", str(self.home), "--stop"]
             subprocess.run(argv, check=True, capture_output=True)
+
+    def born_with(self, variables: Mapping[str, str]) -> None:
+        """What its first process has in its environment; SSH sessions do not inherit that."""
+        text = "".join(f"{name}={value}\0" for name, value in variables.items())
+        (self.root / "proc/1/environ").write_text(text)
+
+    def boot(self, variables: Mapping[str, str], public_keys: Iterable[str]) -> None:
+        """Begin as a cloud's image does: with its variables, open to the keys that the launch named."""
+        self.born_with(variables)
+        self.sshd.unauthorize()
+        self.sshd.authorize(*public_keys)
+        self.sshd.start()
+        self.is_on = True
+
+    def off(self) -> None:
+        """Every process in it dies at once."""
+        self.sshd.kill()
+        self.is_on = False
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+            os.kill(self.pid, signal.SIGKILL)
 
     def restart(self) -> None:
         """As a cloud does it: every process dies, the disk stays, the start script runs if there is one."""
@@ -56,4 +85,5 @@ class Container:
 
     @property
     def pid(self) -> int:
+        """Of its statusd."""
         return int(json.loads((self.home / "run.json").read_text())["pid"])

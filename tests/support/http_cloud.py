@@ -122,6 +122,10 @@ class HttpCloud:
         self.log: list[Request] = []
         self.skew = timedelta(0)
         """How far this cloud's clock is ahead."""
+        self.on_made: Callable[[Any], None] = _nothing
+        """Told each machine that is made, before it is shown; a test may give it a real host with a real address."""
+        self.on_end: Callable[[Any], None] = _nothing
+        """Told each machine that ends or stops."""
         self._faults: list[tuple[Fault, threading.Event, list[int]]] = []
         self._connections: set[socket.socket] = set()
         self._routes = [
@@ -227,6 +231,10 @@ class HttpCloud:
                 hits[0] += 1
                 return fault, over
         return None
+
+
+def _nothing(machine: Any) -> None:
+    """Nobody wants to know."""
 
 
 @contextmanager

@@ -177,6 +177,7 @@ class FakeLambda(HttpCloud):
         if not self.ignores_ends:
             for machine in machines:
                 machine.ended_at = self.clock.now()
+                self.on_end(machine)
         return _data({"terminated_instances": [self._shown(machine) for machine in machines]})
 
     @route("POST", "/api/v1/instance-operations/restart")
@@ -219,6 +220,7 @@ class FakeLambda(HttpCloud):
         machine = Machine(secrets.token_hex(16), order, f"198.51.100.{number}", self.clock.now())
         machine.name = order.get("name")
         self.machines[machine.id] = machine
+        self.on_made(machine)
         return machine
 
     def _age_s(self, since: datetime | None) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -64,8 +64,6 @@ class FakeRunpod(HttpCloud):
         self.has_capacity = True
         self.has_effect = True
         self.ignores_ends = False
-        self.on_made: Callable[[Pod], None] = lambda pod: None
-        """Called with each new pod; a test may say where it is reached."""
         self.page_size: int | None = None
         """Newer servers answer in pages."""
         self._ports = 22000
@@ -161,6 +159,7 @@ class FakeRunpod(HttpCloud):
             return problem(409, "pod belongs to a cluster")
         if not self.ignores_ends:
             self.ended.append((self.clock.now(), self.record(self.pods.pop(id))))
+            self.on_end(pod)
         return Reply(204)
 
     @route("POST", r"/v2/pods/(?P<id>[^/]+)/action")
@@ -171,7 +170,7 @@ class FakeRunpod(HttpCloud):
         if action not in self.record(pod)["actions"] or (action == "stop" and pod.locked) or pod.cluster:
             return problem(409, f"action {action} is not valid in status {self.record(pod)['status']}")
         if action == "terminate":
-            del self.pods[id]
+            self.on_end(self.pods.pop(id))
             return Reply(204)
         if action == "start" and not self.has_capacity:
             return problem(400, "There are not enough free GPUs on the host machine to start this pod.")
@@ -182,6 +181,8 @@ class FakeRunpod(HttpCloud):
         if up:
             pod.started_at, pod.old_port, pod.port = self.clock.now(), pod.port, self._next_port()
         pod.is_up = up
+        if not up:
+            self.on_end(pod)
 
     def _next_port(self) -> int:
         self._ports += 1
@@ -321,7 +322,7 @@ class FakeRunpod(HttpCloud):
             if pod is None:
                 return Reply(200, {"errors": [{"message": "pod not found"}], "data": None})
             if verb[1] == "Terminate":
-                del self.pods[pod.id]
+                self.on_end(self.pods.pop(pod.id))
                 return Reply(200, {"data": {"podTerminate": None}})
             self._turn(pod, up=verb[1] == "Resume")
             told = {"id": pod.id, "desiredStatus": "RUNNING" if pod.is_up else "EXITED"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -16,6 +17,8 @@ from typing import Any
 
 from gpudash.model.instance import Instance, InstanceKey, InstanceState, SshAddress
 
+NSS_WRAPPER = next(map(str, Path("/usr/lib").glob("*/libnss_wrapper.so")), None)
+"""Lets a server know a user by another name (package ``libnss-wrapper``); None where it is missing."""
 SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin") or "/usr/sbin/sshd"
 
 
@@ -34,6 +37,11 @@ def until(claim: Callable[[], Any], within: float = 10.0) -> Any:
             return said
         assert time.monotonic() < end, f"not true within {within:g} s"
         time.sleep(0.01)
+
+
+def own_name() -> str:
+    """The name of this very user."""
+    return pwd.getpwuid(os.geteuid()).pw_name
 
 
 def make_key(path: Path, kind: str = "ed25519", passphrase: str = "") -> Path:
@@ -55,11 +63,24 @@ class Sshd:
         *options: str,
         key_kinds: tuple[str, ...] = ("ed25519",),
         environment: Mapping[str, str] | None = None,
+        at: tuple[str, int] | None = None,
+        user: str | None = None,
     ) -> None:
+        """A server that does not serve yet.
+
+        Args:
+            folder: for its files.
+            options: further lines of its configuration.
+            key_kinds: kinds of its host keys.
+            environment: variables of what runs there.
+            at: address and port; a free port of 127.0.0.1 unless told.
+            user: under which name this very user logs in; needs `NSS_WRAPPER` where it is not the user's own.
+        """
         self.folder = folder
         self.home = folder / "host-home"
         self.home.mkdir(parents=True)
-        self.port = free_port()
+        self.host, self.port = at or ("127.0.0.1", free_port())
+        self.user = user or own_name()
         self.user_key = make_key(folder / "user")
         self.host_keys = [make_key(folder / f"host-{kind}", kind) for kind in key_kinds]
         self._authorized = folder / "authorized_keys"
@@ -82,7 +103,7 @@ class Sshd:
     @property
     def address(self) -> SshAddress:
         """How to reach it."""
-        return SshAddress("127.0.0.1", self.port, os.environ.get("USER") or "root", str(self.user_key))
+        return SshAddress(self.host, self.port, self.user, str(self.user_key))
 
     def instance(self, name: str = "box", **changes: Any) -> Instance:
         """An instance that is this server."""
@@ -91,10 +112,11 @@ class Sshd:
             InstanceKey("acct", "here", f"i-{name}"), "test", name, InstanceState.RUNNING, "running", **facts
         )
 
-    def authorize(self, public: Path) -> None:
-        """Let this key in as well."""
+    def authorize(self, *public: Path | str) -> None:
+        """Let these keys in as well: files, or the lines themselves."""
         with self._authorized.open("a") as stream:
-            stream.write(public.read_text())
+            for key in public:
+                stream.write((key.read_text() if isinstance(key, Path) else key).rstrip() + "\n")
 
     def unauthorize(self) -> None:
         """Let nobody in."""
@@ -107,7 +129,7 @@ class Sshd:
         config = self.folder / "sshd_config"
         lines = [
             f"Port {self.port}",
-            "ListenAddress 127.0.0.1",
+            f"ListenAddress {self.host}",
             *(f"HostKey {key}" for key in self.host_keys),
             f"AuthorizedKeysFile {self._authorized}",
             "UsePAM no",
@@ -126,13 +148,24 @@ class Sshd:
         ]
         config.write_text("\n".join(lines) + "\n")
         argv = [SSHD, "-D", "-f", str(config), "-E", str(self.folder / "sshd.log")]
-        self._process = subprocess.Popen(argv, start_new_session=True)
+        self._process = subprocess.Popen(argv, start_new_session=True, env={**os.environ, **self._renamed()})
         until(self._listens)
+
+    def _renamed(self) -> dict[str, str]:
+        """What makes the server know this very user by the name wanted."""
+        if self.user == own_name():
+            return {}
+        assert NSS_WRAPPER is not None
+        passwd, group = self.folder / "passwd", self.folder / "group"
+        who = f"{os.getuid()}:{os.getgid()}:test:{self.home}:/bin/sh"
+        passwd.write_text(f"{self.user}:x:{who}\nsshd:x:65533:65533::/run/sshd:/bin/false\n")
+        group.write_text(f"{self.user}:x:{os.getgid()}:\nsshd:x:65533:\n")
+        return {"LD_PRELOAD": NSS_WRAPPER, "NSS_WRAPPER_PASSWD": str(passwd), "NSS_WRAPPER_GROUP": str(group)}
 
     def _listens(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, self.log()
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+        with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), timeout=1):
             return True
         return False
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -74,8 +73,6 @@ class FakeVast(HttpCloud):
         self.ignores_ends = False
         self.strict = False
         """Calls that come too soon are refused."""
-        self.on_made: Callable[[Contract], None] = lambda contract: None
-        """Called with each new instance."""
         self.exchanges: list[tuple[Request, Reply]] = []
         self._called: dict[tuple[str, str], float] = {}
         self._number = 30_000_000
@@ -167,6 +164,8 @@ class FakeVast(HttpCloud):
             contract.label = body["label"]
         if body.get("state") in ("running", "stopped") and contract.wanted != body["state"]:
             contract.wanted, contract.since, contract.outbid = body["state"], self.clock.now(), False
+            if contract.wanted == "stopped":
+                self.on_end(contract)
         return Reply(200, {"success": True})
 
     @route("PUT", r"/api/v0/instances/reboot/(?P<id>\d+)")
@@ -185,6 +184,7 @@ class FakeVast(HttpCloud):
         if not self.ignores_ends:
             contract.ended_at = self.clock.now()
             contract.machine.taken = False
+            self.on_end(contract)
         return Reply(200, {"success": True, "msg": "Instance destroyed successfully"})
 
     @route("PUT", r"/api/v0/instances/bid_price/(?P<id>\d+)")

@@ -6,14 +6,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from support.memory_cloud import CADENCE_S, CAPABILITIES, Cloud, look, offer, open_session
+from support.memory_cloud import CADENCE_S, CAPABILITIES, Cloud, look, offer, open_session, status_body
 
 from gpudash.clock import ManualClock
 from gpudash.errors import Refused, Unreachable
 from gpudash.fleet.session import Session
 from gpudash.model.instance import Instance, InstanceState
 from gpudash.model.operation import Operation, Stage
-from gpudash.model.policy import EndAction
+from gpudash.model.policy import EndAction, Policy
 
 
 @pytest.fixture
@@ -73,6 +73,38 @@ def test_promise_01_two_lists_a_cycle_apart_prove_it(session: Session, worker: I
     look(session, CADENCE_S)
     assert now_of(session, operation).stage is Stage.PROVED
     assert worker.key not in session.store.records
+
+
+def test_promise_01_commands_prove_it_together(cloud: Cloud, clock: ManualClock) -> None:
+    """It ended by itself; each `ls` is a program of its own and sees one list. Until the proof the guard's word is kept."""
+    cloud.add("other")
+    worker = cloud.add("worker", managed=True)
+
+    def ls(later_s: float) -> bool:
+        with open_session(cloud, clock) as command:
+            look(command, later_s)
+            assert (worker.key in command.ledger.load_statuses()) == (worker.key in command.store.records)
+            return worker.key in command.store.records
+
+    with open_session(cloud, clock) as command:
+        look(command)
+        command.ledger.save_status(worker.key, status_body(Policy(), clock.now()), clock.now())
+    del cloud.instances[worker.key.id]
+    assert [ls(1), ls(1), ls(CADENCE_S), ls(1)] == [True, True, False, False]
+    with open_session(cloud, clock) as command:
+        assert [event.kind for event in command.ledger.events(key=worker.key)] == ["gone"]
+
+
+def test_promise_01_commands_believe_an_empty_answer_that_lasts(cloud: Cloud, clock: ManualClock) -> None:
+    """The only instance was ended elsewhere; after five minutes of empty answers no command shows it any more."""
+    worker = cloud.add("worker")
+    shown = []
+    for wait_s in (0, 60, 60, 250, 1):
+        with open_session(cloud, clock) as command:
+            look(command, wait_s)
+            shown.append(worker.key in command.store.records)
+        cloud.instances.clear()
+    assert shown == [True, True, True, False, False]
 
 
 def test_promise_01_a_list_asked_before_the_request_does_not_count(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
-from support.memory_cloud import CADENCE_S, CLOUD, REGION, Cloud, look, open_session
+from support.memory_cloud import CADENCE_S, CLOUD, REGION, Cloud, look, open_session, status_body
 
 from gpudash.clock import ManualClock
 from gpudash.errors import AuthRefused, RateLimited, Unreachable
 from gpudash.fleet.session import Session
+from gpudash.model.host import parse_status
 from gpudash.model.instance import InstanceState
-from gpudash.model.policy import EndAction
+from gpudash.model.policy import EndAction, Policy
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +89,33 @@ def test_promise_03_an_empty_answer_that_lasts_is_believed_in_the_end(session: S
     for _ in range(32):
         look(session, CADENCE_S)
     assert names(session) == []
+
+
+def test_promise_03_an_empty_answer_after_the_leases_were_over_is_believed_sooner(
+    session: Session, cloud: Cloud
+) -> None:
+    """Their own statusd was to end them by then; six cycles, and one that had a lease left would keep them all."""
+    now = session.clock.now()
+    said = parse_status(status_body(Policy(now + timedelta(seconds=CADENCE_S)), now))
+    for key in list(session.store.records):
+        session.store.apply_status(key, said, now)
+    cloud.instances.clear()
+    for _ in range(6):
+        look(session, CADENCE_S)
+        assert names(session) == ["a", "b", "c"]
+    look(session, CADENCE_S)
+    assert names(session) == []
+
+
+def test_promise_03_an_empty_answer_is_no_end_while_one_lease_runs(session: Session, cloud: Cloud) -> None:
+    now = session.clock.now()
+    for number, key in enumerate(list(session.store.records)):
+        said = parse_status(status_body(Policy(now + timedelta(hours=number)), now))
+        session.store.apply_status(key, said, now)
+    cloud.instances.clear()
+    for _ in range(10):
+        look(session, CADENCE_S)
+    assert names(session) == ["a", "b", "c"]
 
 
 def test_promise_03_one_missing_among_others_goes_by_two_lists(session: Session, cloud: Cloud) -> None:

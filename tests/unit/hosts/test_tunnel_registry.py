@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from gpudash.hosts.supervisor import Wanted
 from gpudash.hosts.tunnels import CloseRequest, Registry, close_tunnels, list_tunnels
+from gpudash.model.instance import SshAddress
 from gpudash.model.tunnel import Tunnel, TunnelState
 from tests.conftest import NOON
 from tests.support.sshd import until
@@ -108,3 +112,11 @@ def test_no_folder_is_no_tunnels(folder: Path) -> None:
     """Nothing was ever forwarded on this machine."""
     assert list_tunnels(folder) == []
     assert close_tunnels(folder, CloseRequest("work", "i-1"), timeout=5) == []
+
+
+@pytest.mark.parametrize("since", [None, datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=UTC)])
+def test_what_a_supervisor_is_told_arrives_whole(since: datetime | None) -> None:
+    """A pod's address tells since when its host key counts."""
+    address = SshAddress("127.0.0.1", 22, "root", host_key_since=since)
+    wanted = Wanted("acct", "here", "i-1", "box", "runpod", True, address, ((8000, None), (8001, 9001)), "/state")
+    assert Wanted.read(json.loads(wanted.text())) == wanted

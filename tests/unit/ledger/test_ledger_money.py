@@ -352,6 +352,20 @@ def test_earlier_runs_are_unknown(ledger: Ledger, look: Look) -> None:
     assert lines(ledger) == [("unseen", "?", 0, 420), ("running", "2.00", 420, None)]
 
 
+def test_what_comes_up_and_bills_no_gpu_yet_has_cost_nothing(ledger: Ledger, look: Look, clock: ManualClock) -> None:
+    """A launch that loads its image: known from the start, so the sum of it all is no unknown one."""
+    look(SECOND, instance(state=InstanceState.STARTING, compute_billed=False, started_at=None))
+    look(MINUTE, instance(started_at=None))
+    assert [(state, price) for state, price, *_ in lines(ledger)] == [("running", "2.00")]
+    assert not ledger.accruals()[KEY].at(clock.now()).unknown
+
+
+def test_what_is_first_seen_coming_up_long_after_its_birth_may_have_run(ledger: Ledger, look: Look) -> None:
+    """Nobody looked for an hour."""
+    look(HOUR, instance(state=InstanceState.PENDING, compute_billed=False, started_at=None))
+    assert lines(ledger) == [("unseen", "?", 0, 60)]
+
+
 def test_what_is_first_seen_stopped_ran_once(ledger: Ledger, look: Look) -> None:
     """For how long, nobody knows."""
     look(8 * HOUR, instance(state=STOPPED, storage_price=DISK))

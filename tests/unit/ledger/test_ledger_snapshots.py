@@ -67,9 +67,17 @@ def test_a_status_comes_back(ledger: Ledger) -> None:
 def test_the_status_of_a_gone_host_is_forgotten(ledger: Ledger) -> None:
     """Or every host there ever was would be read before the first frame."""
     ledger.save_status(KEY, STATUS, NOON)
-    for minute, items in enumerate(([instance()], [], [])):
-        ledger.observe(listing(NOON + minute * MINUTE, items), NOON + minute * MINUTE)
+    ledger.forget_status(KEY)
     assert ledger.load_statuses() == {}
+
+
+def test_an_absence_comes_back_until_it_is_over(ledger: Ledger) -> None:
+    """Each region has its own; what is not named is there."""
+    ledger.save_absences("lab", "east", {KEY: NOON})
+    ledger.save_absences("lab", "west", {})
+    assert ledger.load_absences() == {KEY: NOON}
+    ledger.save_absences("lab", "east", {})
+    assert ledger.load_absences() == {}
 
 
 def test_an_unreadable_status_is_none(ledger: Ledger) -> None:
