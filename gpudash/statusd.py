@@ -253,8 +253,9 @@ def _is_chain(value: Any) -> bool:
 
 def _is_url(value: Any) -> bool:
     """Secrets go over TLS and nowhere else, except to this very machine."""
-    is_safe = isinstance(value, str) and value.startswith(("https://", *NEAR))
-    return is_safe and not any(mark in value for mark in "@{} \r\n")
+    if not isinstance(value, str) or any(mark in value for mark in "@{} \r\n"):
+        return False
+    return value.startswith("https://") or any((value + "/").startswith((near + ":", near + "/")) for near in NEAR)
 
 
 def _is_status(value: Any) -> bool:

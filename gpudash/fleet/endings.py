@@ -13,7 +13,7 @@ from gpudash.fleet.desk import SENT_AT, Desk, with_params
 from gpudash.fleet.outcome import ERROR
 from gpudash.fleet.pace import backoff_s
 from gpudash.fleet.record import ENDING_VERBS, Record
-from gpudash.fleet.settle import REARM, STARTED_AT_SEEN, close_superseded
+from gpudash.fleet.settle import LAUNCHED_AT, REARM, STARTED_AT_SEEN, close_superseded
 from gpudash.model.capability import Verb
 from gpudash.model.instance import InstanceKey
 from gpudash.model.operation import Operation, Stage
@@ -65,7 +65,7 @@ def intend_end(desk: Desk, key: InstanceKey, action: EndAction, hold_s: float = 
         name=record.instance.name,
         steps=steps.begin(steps.SHORT),
         next_try_at=desk.pace.after(hold_s) if hold_s else None,
-        params=_hold(hold_s) | _last_start(record),
+        params=_hold(hold_s) | _last_start(record) | _late_launch(desk, record),
     )
 
 
@@ -211,3 +211,13 @@ def _hold(hold_s: float) -> dict[str, object]:
 def _last_start(record: Record) -> dict[str, object]:
     started = record.instance.started_at
     return {} if started is None else {STARTED_AT_SEEN: started.isoformat()}
+
+
+def _late_launch(desk: Desk, record: Record) -> dict[str, object]:
+    """When it was launched, where it is not listed: its cloud may not show it yet, and an end that finds nothing then, and
+    counts that as success, proves nothing."""
+    if record.missing_since is None:
+        return {}
+    launches = (op for op in desk.ledger.operations_of(record.key) if op.verb is Verb.LAUNCH)
+    launched = next(launches, None)
+    return {} if launched is None else {LAUNCHED_AT: launched.requested_at.isoformat()}

@@ -331,7 +331,7 @@ def _fail(desk: Desk, operation: Operation, detail: str, error: str | None = Non
 
 def reopened(operation: Operation, key: InstanceKey) -> Operation:
     """A launch that was given up appeared after all: it goes on, so that nothing runs unguarded."""
-    params: dict[str, Any] = with_params(operation, **{ERROR: None, "seen": True, "absent_since": None})
+    params: dict[str, Any] = with_params(operation, **{ERROR: None, "absent_since": None})
     return replace(
         operation,
         stage=Stage.ACCEPTED,

@@ -23,6 +23,9 @@ ABSENT_SINCE = "absent_since"
 STARTED_AT_SEEN = "started_at_seen"
 """Parameter of an end: the instance's last start when the end was asked for."""
 
+LAUNCHED_AT = "launched_at"
+"""Parameter of an end: when it was launched, where no listing showed it when the end was asked for."""
+
 WENT_DOWN = "went_down"
 """Parameter of a restart: a listing showed it on its way."""
 
@@ -102,7 +105,7 @@ def _settle_launch(operation: Operation, evidence: Evidence, sent_at: datetime) 
     if found.state.is_terminal:
         detail = f"the instance ended ({found.provider_state}) before its guard was armed"
         return _fail(operation, detail)
-    params = with_params(operation, **{ABSENT_SINCE: None, "seen": True})
+    params = with_params(operation, **{ABSENT_SINCE: None})
     return operation if params == operation.params else replace(operation, params=params)
 
 
@@ -116,7 +119,7 @@ def _found_by_token(operation: Operation, found: Instance) -> Operation:
         detail="the answer was lost; found by its token",
         next_try_at=None,
         steps=steps.at(operation.steps, "booting", "found by its token"),
-        params=with_params(operation, **{ABSENT_SINCE: None, "seen": True}),
+        params=with_params(operation, **{ABSENT_SINCE: None}),
     )
 
 
@@ -133,7 +136,7 @@ def _not_found(operation: Operation, evidence: Evidence, sent_at: datetime) -> O
 def _launched_but_gone(operation: Operation, evidence: Evidence, sent_at: datetime) -> Operation:
     looked = _look_for_absence(operation, evidence)
     over = evidence.asked_at - sent_at >= evidence.launch_grace
-    if looked.is_proved and (over or operation.params.get("seen")):
+    if looked.is_proved and over:  # though it was seen: one program may be shown it before another
         return _fail(looked.operation, "the instance is gone from two good listings before its guard was armed")
     return looked.operation
 
@@ -145,7 +148,11 @@ def _settle_end(operation: Operation, evidence: Evidence, sent_at: datetime) -> 
     found = evidence.find(operation)
     if found is None:
         looked = _look_for_absence(operation, evidence)
-        return _prove(looked.operation, "absent from two good listings") if looked.is_proved else looked.operation
+        launched = moment(operation, LAUNCHED_AT)
+        may_be_late = launched is not None and evidence.asked_at - launched < evidence.launch_grace
+        if not looked.is_proved or may_be_late:
+            return looked.operation
+        return _prove(looked.operation, "absent from two good listings")
     operation = _present(operation)
     if found.state.is_terminal or found.state in _GOAL[operation.verb]:
         return _prove(operation, f"the cloud says {found.provider_state or found.state.value}")

@@ -224,10 +224,12 @@ def test_bad_steps_are_refused_with_their_place(host: Host) -> None:
         end={
             "stop": [{"method": "http", "url": "http://cloud.example/stop", "token_env": "A", "token_file": "b"}],
             "terminate": [{"method": "magic"}],
+            "hibernate": [{"method": "http", "url": "http://127.0.0.1.cloud.example/7", "token_env": "A"}],
         }
     )
     said = host.run("--check").stderr
     assert "end.stop[0].url must be an https address" in said
+    assert "end.hibernate[0].url must be an https address" in said
     assert "name one place for the token" in said
     assert "end.terminate[0].method must be one of command, poweroff, ec2, http" in said
 

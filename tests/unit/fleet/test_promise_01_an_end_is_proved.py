@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from support.memory_cloud import CADENCE_S, CAPABILITIES, Cloud, look, open_session, status_body
+from support.memory_cloud import CADENCE_S, CAPABILITIES, Cloud, look, offer, open_session, status_body
 
 from gpudash.clock import ManualClock
 from gpudash.errors import Refused, Unreachable
@@ -36,6 +36,27 @@ def test_promise_01_one_list_without_it_proves_nothing(session: Session, worker:
     look(session, 1)
     assert now_of(session, operation).stage is Stage.ACCEPTED
     assert session.store.records[worker.key].missing_since is not None
+
+
+def test_promise_01_what_was_just_launched_and_is_not_listed_yet_is_not_gone(
+    session: Session, cloud: Cloud, clock: ManualClock
+) -> None:
+    """An end that finds nothing is success to a cloud; so soon after the launch it is asked again once it is shown."""
+    cloud.add("other")
+    launch = session.actions.launch(session.actions.plan_launch(offer(clock)))
+    assert launch.key is not None
+    look(session, 1)
+    cloud.hidden, cloud.no_effect = {launch.key.id}, True
+    look(session, CADENCE_S)
+    operation = session.actions.end(launch.key, EndAction.TERMINATE)
+    look(session, CADENCE_S)
+    look(session, CADENCE_S)
+    assert now_of(session, operation).stage is Stage.ACCEPTED
+    cloud.hidden, cloud.no_effect = set(), False
+    look(session, CADENCE_S)
+    look(session, CADENCE_S)
+    session.actions.advance(now_of(session, operation))
+    assert launch.key.id not in cloud.instances
 
 
 def test_promise_01_two_lists_within_one_cycle_prove_nothing(session: Session, worker: Instance) -> None:

@@ -80,6 +80,23 @@ def test_promise_02_what_is_missing_here_is_said_at_once(session: Session, cloud
     assert exit_code(operation) is ExitCode.USAGE
 
 
+def test_promise_02_shown_to_one_program_and_not_yet_to_another(
+    session: Session, cloud: Cloud, order: LaunchOrder
+) -> None:
+    """A cloud may show a new instance late: while it may, absence loses no launch, though somebody saw it before."""
+    cloud.add("other")
+    operation = session.actions.launch(order)
+    assert operation.key is not None
+    look(session, 1)
+    cloud.hidden = {operation.key.id}
+    look(session, CADENCE_S)
+    look(session, CADENCE_S)
+    assert now_of(session, operation).stage is Stage.ACCEPTED
+    for _ in range(6):
+        look(session, CADENCE_S)
+    assert now_of(session, operation).stage is Stage.FAILED
+
+
 def test_promise_02_a_call_that_never_arrived_is_proved_not_to_have_happened(
     session: Session, cloud: Cloud, order: LaunchOrder
 ) -> None:
