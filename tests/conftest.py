@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
@@ -17,7 +17,9 @@ ROOT = Path(__file__).parent.parent
 SECONDS_OF_RANDOM_KEYS = float(os.environ.get("GPUDASH_RANDOM_KEYS_SECONDS", "30"))
 SEED_OF_RANDOM_KEYS = int(os.environ.get("GPUDASH_RANDOM_KEYS_SEED", "0"))
 
-for _name in [name for name in os.environ if name.startswith(("TEXTUAL", "GPUDASH_")) or name == "NO_COLOR"]:
+_SETTINGS = ("TEXTUAL", "GPUDASH_", "AWS_", "LAMBDA", "RUNPOD_", "VAST_", "CONTAINER_")
+"""Variables that would change what is tested, a developer's own keys of clouds above all."""
+for _name in [name for name in os.environ if name.startswith(_SETTINGS) or name == "NO_COLOR"]:
     # The snapshot plugin's own, set before this file is read; and what workers are told by the environment alone.
     if _name != "TEXTUAL_SNAPSHOT_TEMPDIR" and not _name.startswith("GPUDASH_RANDOM_KEYS_"):
         del os.environ[_name]
@@ -35,8 +37,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(autouse=True)
-def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Each test has its own HOME, settings and state; nothing reads or writes the developer's."""
+def own_home(tmp_path: Path) -> Iterator[Path]:
+    """Each test has its own HOME, settings and state; nothing reads or writes the developer's.
+
+    Afterwards the environment is what it was, whatever the test and its other fixtures did to it in which order.
+    """
+    before = dict(os.environ)
     home = tmp_path / "person"
     home.mkdir(mode=0o700)
     for variable, folder in (
@@ -44,11 +50,14 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("XDG_STATE_HOME", ".state"),
         ("XDG_CACHE_HOME", ".cache"),
     ):
-        monkeypatch.setenv(variable, str(home / folder))
-    monkeypatch.setenv("HOME", str(home))
+        os.environ[variable] = str(home / folder)
+    os.environ["HOME"] = str(home)
     for variable in ("SSH_AUTH_SOCK", "COLUMNS", "LINES", "TMUX"):
-        monkeypatch.delenv(variable, raising=False)
-    return home
+        os.environ.pop(variable, None)
+    yield home
+    for name in [name for name in os.environ if name not in before and not name.startswith("PYTEST_")]:
+        del os.environ[name]
+    os.environ.update({name: value for name, value in before.items() if not name.startswith("PYTEST_")})
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
