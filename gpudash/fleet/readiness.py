@@ -160,7 +160,14 @@ def _running(session: Session, key: InstanceKey, deadline: float, tell: Told) ->
 def _start(session: Session, record: Record, deadline: float, tell: Told) -> None:
     name = record.instance.name
     tell(f"starting {name}")
-    operation = session.actions.start(record.key)
+    try:
+        operation = session.actions.start(record.key)
+    except Refused:
+        # Somebody else may have started it since it was listed; then it is only waited for.
+        session.poll(POLL_S, [(record.key.account, record.key.region)])
+        if session.record(record.key).instance.state in _OFF:
+            raise
+        return
     left = max(0.0, deadline - session.clock.monotonic())
     operation = session.settle_until(operation.id, left, lambda op: _tell_detail(op, tell))
     if operation.stage.is_open and session.clock.monotonic() >= deadline:

@@ -167,8 +167,11 @@ def _settle_end(operation: Operation, evidence: Evidence, sent_at: datetime) -> 
 
 
 def was_started_since(operation: Operation, found: Instance) -> bool:
-    """Its last start is another one, and later, than when the end was asked for. Both, because clocks differ."""
-    if found.started_at is None or found.state in _LEAVING:
+    """Its last start is another one, and later, than when the end was asked for. Both, because clocks differ.
+
+    Never for a terminate: some clouds start a container again by themselves, and what was to be gone bills on.
+    """
+    if operation.verb is Verb.TERMINATE or found.started_at is None or found.state in _LEAVING:
         return False
     seen = moment(operation, STARTED_AT_SEEN)
     return seen is not None and found.started_at > seen and found.started_at > operation.requested_at

@@ -102,7 +102,7 @@ def _recent(record: Record, width: int) -> list[Line]:
     if not record.utilisation:
         return []
     bars = fmt.spark(record.utilisation, min(60, width - 14)).lstrip()
-    return [labelled("last polls", ((bars, "spark"),))]
+    return [labelled("recent", ((bars, "spark"),))]
 
 
 def _processes(record: Record) -> list[Line]:

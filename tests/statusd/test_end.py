@@ -155,7 +155,7 @@ def test_ending_goes_on_after_kill_9(host: Host) -> None:
     host.start(policy={"lease_deadline": after(60)}).settle()
     host.pass_time(61)
     until(lambda: host.ended() == ["hook", "terminate"], "it ended")
-    until(lambda: host.state()["ending"]["attempts"] == 1, "that is on the disk")
+    until(lambda: (host.state()["ending"] or {}).get("attempts") == 1, "that is on the disk")
     host.kill()
     host.start()
     until(lambda: host.ended() == ["hook", "terminate", "terminate"], "it goes on")

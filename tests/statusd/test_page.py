@@ -143,7 +143,7 @@ def test_page_says_when_the_host_is_gone(host: Host, browser: Browser) -> None:
     host.start().settle()
     sign_in(browser, host)
     host.kill()
-    until(lambda: "no answer for" in browser.text(), "it says so", timeout=20)
+    until(lambda: "no answer for" in browser.text(), "it says so", timeout=60)
 
 
 CONTRAST = """

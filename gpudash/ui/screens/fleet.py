@@ -289,7 +289,8 @@ class FleetScreen(Filtering, Verbs):
         self._rest = self.set_timer(DETAIL_DELAY_S, self._ask_details)
 
     def _ask_details(self) -> None:
-        record = self.table.record
+        shown = self.table.record
+        record = None if shown is None else self.fleet.store.records.get(shown.key)
         if record is None:
             return
         self._asked_for = _story_of(record)

@@ -209,6 +209,21 @@ def test_promise_01_an_end_of_what_was_started_again_since_is_not_acted_on(
         assert "started again" in now_of(later, operation).detail
 
 
+def test_promise_01_a_terminate_is_not_dropped_where_a_cloud_starts_containers_again_by_itself(
+    session: Session, cloud: Cloud, clock: ManualClock, worker: Instance
+) -> None:
+    """A new start moment says nothing against a terminate: what was to be gone bills on, so it is asked again."""
+    cloud.errors["terminate"] = Unreachable("connection refused")
+    operation = session.actions.end(worker.key, EndAction.TERMINATE)
+    cloud.errors.clear()
+    clock.advance(3600)
+    cloud.turn("worker", InstanceState.RUNNING, started_at=clock.now() - timedelta(minutes=5))
+    look(session)
+    session.actions.advance(now_of(session, operation))
+    assert cloud.asked("terminate") == 2
+    assert now_of(session, operation).stage is Stage.ACCEPTED
+
+
 def test_promise_01_a_retry_that_fell_due_while_the_machine_slept_looks_first(
     session: Session, cloud: Cloud, clock: ManualClock, worker: Instance
 ) -> None:
