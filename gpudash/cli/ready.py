@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,10 +11,13 @@ from gpudash.cli import carry, jsonview
 from gpudash.cli.acting import target_of
 from gpudash.cli.listing import POLL_S
 from gpudash.cli.verb import DURATION, ID, Run, Verb, pass_run
-from gpudash.errors import ExitCode, LinkDown
+from gpudash.errors import ExitCode, LinkDown, Refused
 from gpudash.fleet import readiness, tunnels
 from gpudash.model.capability import Verb as Change
 from gpudash.model.instance import InstanceState
+
+if TYPE_CHECKING:
+    from gpudash.fleet.session import Session
 
 OFF = frozenset({InstanceState.STOPPED, InstanceState.HIBERNATED})
 
@@ -35,7 +39,7 @@ def ready(run: Run, target: str, timeout: timedelta, port: int | None, health: s
         session.poll(POLL_S)
         record = session.resolve(target)
         if record.instance.state in OFF:
-            target_of(run, session, target, Change.START)
+            _may_be_started(run, session, target)
         key, name = record.key, record.instance.name
         run.out.going_on = f"{name} goes on running and billing."
         url: str | None = None
@@ -65,3 +69,17 @@ def ready(run: Run, target: str, timeout: timedelta, port: int | None, health: s
         if url is None:
             run.out.talk(f"gpudash: {carry.sentence(detail)}")
         return int(ExitCode.OK if url else ExitCode.UNPROVED)
+
+
+def _may_be_started(run: Run, session: Session, target: str) -> None:
+    """Refuse before anything is waited for; unless somebody else has started it meanwhile.
+
+    Raises:
+        Refused: it is off and must not be started.
+    """
+    try:
+        target_of(run, session, target, Change.START)
+    except Refused:
+        session.poll(POLL_S)
+        if session.resolve(target).instance.state in OFF:
+            raise
