@@ -72,7 +72,8 @@ def settings(home: str, url: str) -> None:
 
 def keys_while_loading(home: str, count: int) -> None:
     """The real dashboard in a pty while a list of that length comes in for the first time, and while it comes again."""
-    from screen import Terminal, at, keys_ms
+    from screen import arrows
+    from terminal import Terminal, at
 
     serve = [sys.executable, str(ROOT / "benchmarks" / "many_instances.py"), str(count)]
     with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as server:
@@ -90,7 +91,7 @@ def keys_while_loading(home: str, count: int) -> None:
             terminal = Terminal([sys.executable, "-m", "gpudash"], environment=environment)
             shown = terminal.read(40, until=b"worker-")
             told = f"first rows after {shown - terminal.started:.2f} s" if shown else "no rows in 20 s"
-            took = keys_ms(terminal, 150, gap_s=0.01)
+            took = arrows(terminal, 150, gap_s=0.01)
             over = ", ".join(f"p{part * 100:.0f} {at(took, part):.1f}" for part in (0.5, 0.95, 0.99))
             print(f"keys while {count} instances load, start {number + 1}: {told}; {over} ms ({len(took)} keys)")
             terminal.close()
