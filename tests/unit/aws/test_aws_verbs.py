@@ -44,7 +44,7 @@ def spot_lives(cloud: AwsCloud, kind: str) -> Any:
 
 def test_transitions_take_time_and_are_seen(cloud: AwsCloud) -> None:
     """Stopping, pending and shutting-down are states of their own."""
-    with moto_server.slow_transitions(0.4):
+    with moto_server.slow_transitions(1.5):
         instance = launched(cloud)
         cloud.provider.stop(instance.key)
         assert find(cloud, instance.key).state is InstanceState.STOPPING  # type: ignore[union-attr]
