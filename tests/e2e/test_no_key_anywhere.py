@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from support.http_faults import HTTP_CLOUDS, account_of
 
 from gpudash.config import save_account
 from tests.support.cli import Cli
+from tests.support.processes import arguments
 
 
 @pytest.fixture(params=HTTP_CLOUDS)
@@ -66,8 +66,6 @@ def watched(cli: Cli, command: str, argvs: set[str]) -> str:
     """What a command says; the arguments of every process of this machine meanwhile are added to `argvs`."""
     process = cli.start(*command.split())
     while process.poll() is None:
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            with suppress(OSError):
-                argvs.add(path.read_bytes().decode(errors="replace"))
+        argvs.update(arguments().values())
         time.sleep(0.02)
     return "".join(process.communicate())

@@ -74,7 +74,9 @@ def test_the_whole_road(tmp_path: Path) -> None:
         screen.type("1x-t4")
         screen.wait_for(r"\b6 of \d+ offers")
         screen.wait_for(rf"name\s+{NAME}")
-        screen.press("Enter", "Enter")
+        screen.press("Enter")
+        screen.wait_for(r"Enter launch")
+        screen.press("Enter")
         screen.wait_for(rf"{NAME} is up and guarded", timeout_s=60)
         first = agrees(lambda item: item["state"] == "running" and item["guard"] == "armed")
 
@@ -108,7 +110,7 @@ def test_the_whole_road(tmp_path: Path) -> None:
 
         screen.press("x")
         screen.wait_for(rf"Stop {NAME}\?")
-        screen.press("Tab")
+        screen.press_focus("Tab", r"Stop\s.*Cancel|Cancel\s.*Stop")
         screen.press("Enter")
         screen.wait_for(rf"stopped\s+.*{NAME}", timeout_s=40)
         assert agrees(lambda item: item["state"] == "stopped")["guard"] is None
@@ -121,7 +123,8 @@ def test_the_whole_road(tmp_path: Path) -> None:
         screen.wait_for(rf"Terminate {NAME}\?")
         screen.type(NAME)
         screen.wait_for(rf"to confirm\s+{NAME}")
-        screen.press("Enter", "Enter")
+        screen.press_focus("Enter", r"Terminate\s.*Cancel|Cancel\s.*Terminate")
+        screen.press("Enter")
         screen.wait_gone(rf"Terminate {NAME}\?")
         screen.wait_gone(rf"(armed|NONE|terminating).*{NAME}", timeout_s=40)
         item = listed()

@@ -147,7 +147,8 @@ def test_page_says_when_the_host_is_gone(host: Host, browser: Browser) -> None:
     with socket.socket() as kept:
         kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         host.kill()
-        kept.bind(("127.0.0.1", port))  # or a daemon of another test takes it over and answers
+        kept.bind(("127.0.0.1", port))
+        kept.listen()  # and never answers; a port that is only bound is taken over by a daemon of another test
         until(lambda: "no answer for" in browser.text(), "it says so", timeout=60)
 
 

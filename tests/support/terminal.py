@@ -71,6 +71,18 @@ class Terminal:
         """The lines on the screen in which the pattern is found."""
         return [line for line in self.text().splitlines() if re.search(pattern, line)]
 
+    def press_focus(self, key: str, line: str) -> None:
+        """Press a key that moves the focus within a line, and wait until it is seen there: a key that comes earlier
+        goes to where the focus was."""
+        before = self._coloured(line)
+        self.press(key)
+        self.wait_until(lambda _: self._coloured(line) != before, f"the focus moves in {line}")
+
+    def _coloured(self, pattern: str) -> list[str]:
+        """The lines in which the pattern is found, with their colours."""
+        shown, coloured = self.text().splitlines(), self._tmux("capture-pane", "-p", "-e").stdout.splitlines()
+        return [told for plain, told in zip(shown, coloured, strict=False) if re.search(pattern, plain)]
+
     def wait_for(self, pattern: str, *, timeout_s: float = 30.0) -> str:
         """Wait until the pattern can be read on the screen; the screen as it then is."""
         return self.wait_until(lambda text: re.search(pattern, text) is not None, pattern, timeout_s=timeout_s)

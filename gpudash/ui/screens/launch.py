@@ -495,6 +495,20 @@ class LaunchScreen(ListScreen[Offer]):
         else:
             self.leave()
 
+    def on_descendant_focus(self) -> None:
+        self._show_footer()
+
+    def _show_footer(self) -> None:
+        """Enter launches from the button, and from everywhere else it goes there."""
+        if self.operation_id is not None:
+            return
+        super()._show_footer()
+        if self.focused is not None and self.focused.id == "launch":
+            keys = [
+                (act._replace(label="launch") if act.id == "order" else act, on) for act, on in self.footer.facts.keys
+            ]
+            self.footer.show(FooterFacts(tuple(keys)))
+
     def _in_filter(self) -> bool:
         return self.focused is not None and any(isinstance(node, FilterBar) for node in self.focused.ancestors)
 
