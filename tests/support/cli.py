@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import ROOT
+from tests.support.waiting import PATIENCE_S
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Cli:
         self.env.pop("PYTHONDONTWRITEBYTECODE", None)
 
     def __call__(
-        self, *words: str, stdin: str = "", timeout: float = 60.0, env: Mapping[str, str] | None = None
+        self, *words: str, stdin: str = "", timeout: float = 2 * PATIENCE_S, env: Mapping[str, str] | None = None
     ) -> Answer:
         done = subprocess.run(
             [sys.executable, "-m", "gpudash", *words],
@@ -87,7 +88,7 @@ class Cli:
             cwd=self.home,
         )
 
-    def ok(self, *words: str, timeout: float = 60.0) -> dict[str, Any]:
+    def ok(self, *words: str, timeout: float = 2 * PATIENCE_S) -> dict[str, Any]:
         """Run with ``--json``, expect success, answer the document."""
         answer = self(*words, "--json", timeout=timeout)
         assert answer.code == 0, (words, answer)
