@@ -20,7 +20,7 @@ from gpudash.model.instance import InstanceKey, InstanceState
 from gpudash.model.offer import OfferFilter
 from gpudash.model.policy import EndAction, Policy
 from gpudash.model.tags import policy_tags
-from gpudash.providers.base import LooksForOne, Restarts
+from gpudash.providers.base import LooksForOne, Renames, Restarts
 
 STATUSD = Path(__file__).parents[2] / "gpudash/statusd.py"
 POLICY = Policy(
@@ -193,6 +193,17 @@ def test_terminated_cannot_be_started(cloud: Cloud) -> None:
     cloud.provider.terminate(instance.key)
     with pytest.raises(ProviderError, match="terminat"):
         cloud.provider.start(instance.key)
+
+
+def test_another_name_changes_nothing_else(cloud: Cloud) -> None:
+    """The id, what proves who launched it, and the limits stay; another adapter sees the name as well."""
+    provider, before = cloud.provider, launched(cloud, policy=POLICY)
+    assert isinstance(provider, Renames) == provider.capabilities.can_rename
+    if isinstance(provider, Renames):
+        provider.rename(before, "night run 2")
+        (seen,) = cloud.again().list_instances(cloud.region).items
+        kept = (before.key, before.launch_token, before.managed, before.tag_policy)
+        assert (seen.name, kept) == ("night run 2", (seen.key, seen.launch_token, seen.managed, seen.tag_policy))
 
 
 def test_restart_comes_back_as_the_same(cloud: Cloud) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gpudash.clock import Clock
-from gpudash.errors import ProviderError, Unreachable, Unsupported
+from gpudash.errors import ProviderError, Refused, Unreachable, Unsupported
 from gpudash.model.capability import Verb
 from gpudash.model.instance import EVERYWHERE, Instance, InstanceKey
 from gpudash.model.listing import Listing
@@ -17,6 +17,7 @@ from gpudash.providers.lambda_cloud import CAPABILITIES
 from gpudash.providers.lambda_cloud.api import GONE, launch_throttle, make_api
 from gpudash.providers.lambda_cloud.catalogue import Catalogue
 from gpudash.providers.lambda_cloud.keys import Keys
+from gpudash.providers.lambda_cloud.labels import NAME_LIMIT, marked_name, shown_name
 from gpudash.providers.lambda_cloud.parse import leftover_of, offers_of, parse_instance
 from gpudash.providers.recent import Recent
 
@@ -138,6 +139,21 @@ class LambdaProvider:
     def restart(self, key: InstanceKey) -> None:
         """Ask for a restart; a conflict with another change that is under way is a definite no."""
         self.api.write("POST", "/instance-operations/restart", f"restart {key.id}", json={"instance_ids": [key.id]})
+
+    def rename(self, instance: Instance, name: str) -> None:
+        """Rename it; a token of ours in the name stays there.
+
+        Raises:
+            Refused: longer than Lambda takes.
+        """
+        token = instance.launch_token
+        text = marked_name(name, token) if token else name
+        if len(text) > NAME_LIMIT or shown_name(text) != name:
+            room = NAME_LIMIT - (len(marked_name("", token)) if token else 0)
+            raise Refused(f"Lambda takes a name of at most {room} characters here; {name} has {len(name)}.")
+        self.api.write(
+            "POST", f"/instances/{segment(instance.key.id)}", f"rename {instance.key.id}", json={"name": text}
+        )
 
     def set_tags(self, key: InstanceKey, tags: Mapping[str, str]) -> None:
         """Tags at Lambda are given at launch and never change."""

@@ -41,6 +41,7 @@ _HINTS = {
     "missing_billing": f"Add credit at {ORIGIN}/billing/.",
     "spend_rate_limit": "Vast limits how much a new account may spend an hour; ask its support for more.",
     "invalid_price": "The bid is below what that machine takes now; `gpudash offers --spot` shows that.",
+    "no_pending_price_increase": "It was answered or taken back meanwhile; its row tells what is asked for now.",
     "deprecated_endpoint": "Vast has moved it; a newer gpudash is needed.",
     "search_quota_exceeded": "The day's searches are used up; Vast counts anew at midnight UTC.",
 }
