@@ -162,7 +162,8 @@ class LambdaProvider:
     def end_spec(self, key: InstanceKey) -> Mapping[str, object]:
         """Lambda has no key for one machine, and a power-off goes on billing, so the end comes from outside.
 
-        Only where the person agreed, in so many words, to put the account's key on its hosts, one call with that key.
+        Only where the person agreed, in so many words, to put the account's key on its hosts, one call with that key,
+        and only from the machine whose address or hostname stands in Lambda's record of that id.
         """
         if not self._key_on_hosts:
             return {"method": "none"}
@@ -173,6 +174,8 @@ class LambdaProvider:
             "url": url,
             "body": {"instance_ids": [key.id]},
             "token_file": "account.key",
+            "self_url": f"{self.api.base_url}/instances/{segment(key.id)}",
+            "self_fields": ["data.private_ip", "data.ip", "data.hostname"],
             "ok_json": {"error": None},
         }
         return {"method": "chain", "terminate": [step]}
