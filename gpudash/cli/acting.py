@@ -1,4 +1,4 @@
-"""Changes that lose nothing: extend, keepalive, start, bid, adopt, push."""
+"""Changes that lose nothing: extend, keepalive, start, bid, rename, adopt, push."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from gpudash.cli.verb import DURATION, ID, USD, Run, Verb, pass_run
 from gpudash.errors import Refused
 from gpudash.model.capability import Verb as Change
 from gpudash.model.instance import InstanceState
+from gpudash.model.operation import Stage
 from gpudash.model.policy import Policy
 
 if TYPE_CHECKING:
@@ -135,6 +136,22 @@ def bid(run: Run, target: str, usd: Decimal, timeout: timedelta) -> int:
         record = target_of(run, session, target, Change.BID)
         operation = session.actions.bid(record.key, usd)
         return carry.through(run, session, operation, timeout_s=timeout.total_seconds(), done=f"has a bid of ${usd}/h")
+
+
+@click.command(cls=Verb)
+@ID
+@click.argument("name", metavar="NAME")
+@TIMEOUT
+@pass_run
+def rename(run: Run, target: str, name: str, timeout: timedelta) -> int:
+    """Give ID another name at its cloud (on Vast.ai in its label). Its limits and everything else stay."""
+    with run.session_for(target) as session:
+        record = target_of(run, session, target, Change.RENAME)
+        operation = session.actions.rename(record.key, name)
+        if operation.stage is Stage.PROVED:
+            session.poll(POLL_S)
+        done = f"is what {record.instance.name or record.key} is called now"
+        return carry.through(run, session, operation, timeout_s=timeout.total_seconds(), done=done)
 
 
 @click.command(cls=Verb)

@@ -28,6 +28,8 @@ DONE_WORDS = {
     Change.START: "is running",
     Change.RESTART: "runs again",
     Change.BID: "has that bid",
+    Change.RENAME: "has that name",
+    Change.INCREASE: "has its answer",
     Change.STOP: "is stopped",
     Change.HIBERNATE: "is hibernated",
     Change.TERMINATE: "is gone",

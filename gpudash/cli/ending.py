@@ -66,14 +66,40 @@ def restart(run: Run, target: str, yes: bool, timeout: timedelta) -> int:
         return carry.through(run, session, operation, timeout_s=timeout.total_seconds())
 
 
+@click.command(cls=Verb)
+@ID
+@click.argument("word", type=click.Choice(("accept", "reject")), metavar="accept|reject")
+@YES
+@TIMEOUT
+@pass_run
+def increase(run: Run, target: str, word: str, yes: bool, timeout: timedelta) -> int:
+    """Accept or reject the higher price that the host of ID asks for, where hosts may (Vast.ai).
+
+    Accepted, it holds from the end of the present contract, and is held against the price cap. Rejected, the contract
+    ends when it ends.
+    """
+    with run.session_for(target) as session:
+        record = target_of(run, session, target, Change.INCREASE)
+        if not yes:
+            told = record.instance.notice or "no higher price is known; it is looked up again"
+            _confirm(run.out, record, f"{word} the higher price of", told)
+        operation = session.actions.answer_increase(record.key, accept=word == "accept")
+        done = f"has its answer; {operation.detail}"
+        return carry.through(run, session, operation, timeout_s=timeout.total_seconds(), done=done)
+
+
 def _confirm_restart(out: Output, record: Record) -> None:
+    _confirm(out, record, "restart", "What runs on it ends; it bills on.")
+
+
+def _confirm(out: Output, record: Record, doing: str, told: str) -> None:
     machine = record.instance
     name = words.printable(machine.name or machine.key.id)
-    out.talk(f"Restart {name} ({machine.key.account}, {machine.region})? What runs on it ends; it bills on.")
+    out.talk(f"{doing.capitalize()} {name} ({machine.key.account}, {machine.region})? {words.printable(told)}")
     if not can_ask():
-        raise Refused(f"restart {machine.key} was not confirmed.", hint="Without a terminal, add --yes.")
+        raise Refused(f"{doing} {machine.key} was not confirmed.", hint="Without a terminal, add --yes.")
     if out.ask("Go on? [y/N] ").casefold() not in {"y", "yes"}:
-        raise Refused(f"restart {machine.key} was not confirmed; nothing was changed.")
+        raise Refused(f"{doing} {machine.key} was not confirmed; nothing was changed.")
 
 
 def _end(run: Run, target: str, action: EndAction, *, yes: bool, timeout: timedelta) -> int:

@@ -33,6 +33,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "keepalive": ("acting:keepalive", "Count an instance as active for a while."),
     "start": ("acting:start", "Start a stopped instance."),
     "bid": ("acting:bid", "Offer another price for a spot instance, where its cloud takes bids."),
+    "rename": ("acting:rename", "Give an instance another name."),
+    "increase": ("ending:increase", "Accept or reject the higher price that a host asks for."),
     "restart": ("ending:restart", "Restart a running instance in place, where its cloud can."),
     "stop": ("ending:stop", "Stop an instance; its disk stays and may bill."),
     "hibernate": ("ending:hibernate", "Stop an instance and keep its memory."),

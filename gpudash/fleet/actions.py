@@ -5,6 +5,8 @@
 | launch                            | `launch`     | the policy read back from its own daemon                      |
 | stop, hibernate, terminate, start | `endings`    | the cloud's listing                                           |
 | bid                               | `bids`       | the cloud's own answer                                        |
+| rename                            | `renames`    | the cloud's own answer                                        |
+| answer to a higher price          | `increases`  | the cloud's own answer                                        |
 | restart                           | `restarts`   | the listing: it went down and runs again                      |
 | extend, keepalive                 | `leases`     | the host's own answer                                         |
 | push, adopt                       | `guarding`   | the policy read back; the ledger                              |
@@ -23,7 +25,19 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from gpudash.fleet import bids, endings, guarding, launch, leases, permissions, restarts, serverless, steps
+from gpudash.fleet import (
+    bids,
+    endings,
+    guarding,
+    increases,
+    launch,
+    leases,
+    permissions,
+    renames,
+    restarts,
+    serverless,
+    steps,
+)
 from gpudash.fleet.desk import SENT_AT, Desk
 from gpudash.fleet.pace import backoff_s
 from gpudash.fleet.record import ENDING_VERBS, Record
@@ -68,6 +82,8 @@ _ADVANCE: dict[Verb, Callable[[Desk, Operation], Operation]] = {
     Verb.LAUNCH: launch.advance,
     **dict.fromkeys(_COMING_BACK, _advance_start),
     Verb.BID: bids.advance_bid,
+    Verb.RENAME: renames.advance_rename,
+    Verb.INCREASE: increases.advance_increase,
     Verb.EXTEND: leases.advance_extend,
     Verb.KEEPALIVE: leases.advance_keep_awake,
     Verb.PUSH: guarding.advance_push,
@@ -146,6 +162,10 @@ class Actions:
         """See `bids.intend_bid`."""
         return bids.intend_bid(self.desk, key, usd_per_hour)
 
+    def intend_rename(self, key: InstanceKey, name: str) -> Operation:
+        """See `renames.intend_rename`."""
+        return renames.intend_rename(self.desk, key, name)
+
     def intend_restart(self, key: InstanceKey) -> Operation:
         """See `restarts.intend_restart`."""
         return restarts.intend_restart(self.desk, key)
@@ -198,6 +218,14 @@ class Actions:
     def bid(self, key: InstanceKey, usd_per_hour: Decimal) -> Operation:
         """Offer another price for a spot instance."""
         return self.advance(self.intend_bid(key, usd_per_hour))
+
+    def rename(self, key: InstanceKey, name: str) -> Operation:
+        """Give an instance another name."""
+        return self.advance(self.intend_rename(key, name))
+
+    def answer_increase(self, key: InstanceKey, *, accept: bool) -> Operation:
+        """Accept or reject the higher price that its host asks for."""
+        return self.advance(increases.intend_increase(self.desk, key, accept=accept))
 
     def restart(self, key: InstanceKey) -> Operation:
         """Restart a running instance in place. Never asked twice."""

@@ -1,23 +1,19 @@
-"""Bids for interruptible instances: the cloud's yes is the proof, and a bid asked twice is one bid.
-
-A lost answer is not asked again by itself: a bid is money, and the person may want another one by now.
-"""
+"""Bids for interruptible instances, held against the price caps: a bid is what is paid."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
 
-from gpudash.errors import GpudashError, Refused, Unsupported, UsageError
-from gpudash.fleet import permissions, steps
-from gpudash.fleet.desk import SENT_AT, Desk, with_params
-from gpudash.fleet.endings import fail, known
+from gpudash.errors import Unsupported, UsageError
+from gpudash.fleet import once, permissions
+from gpudash.fleet.desk import Desk
 from gpudash.model.capability import Verb
 from gpudash.model.instance import InstanceKey
 from gpudash.model.money import Price
 from gpudash.model.offer import LaunchOrder, Offer
-from gpudash.model.operation import Operation, Stage
-from gpudash.providers.base import TakesBids
+from gpudash.model.operation import Operation
+from gpudash.providers.base import Provider, TakesBids
 
 USD = "usd_per_hour"
 
@@ -43,46 +39,22 @@ def intend_bid(desk: Desk, key: InstanceKey, usd_per_hour: Decimal) -> Operation
         Refused: read-only, on demand, or above the price cap of the settings.
         Unsupported: the cloud takes no bids.
     """
-    record = known(desk, key)
-    permissions.check(desk, Verb.BID, key.account, record)
     if not usd_per_hour.is_finite() or usd_per_hour <= 0:
         raise UsageError(f"{usd_per_hour} is no price.", hint="Write USD an hour, like 0.25.")
-    reason = permissions.reason_against(desk, Verb.BID, record)
-    if reason is not None:
-        raise Refused(reason)
+    record = once.allowed(desk, Verb.BID, key)
     permissions.check_price(desk, Price(usd_per_hour, "bid"), None)
-    return desk.begin(
-        Verb.BID,
-        (key.account, key.region),
-        f"asked to bid ${usd_per_hour}/h for {record.instance.name}",
-        key=key,
-        name=record.instance.name,
-        steps=steps.begin(steps.SHORT),
-        params={USD: str(usd_per_hour)},
-    )
+    text = f"asked to bid ${usd_per_hour}/h for {record.instance.name}"
+    return once.intend(desk, Verb.BID, record, text, {USD: str(usd_per_hour)})
 
 
 def advance_bid(desk: Desk, operation: Operation) -> Operation:
     """Send it, once."""
-    if operation.stage is not Stage.INTENDED:
-        return operation
-    if SENT_AT in operation.params or operation.id not in desk.fresh:
-        detail = "interrupted; its price in the next list tells whether the bid was taken"
-        return desk.save(operation, stage=Stage.FAILED, detail=detail, next_try_at=None)
-    operation = desk.save(operation, attempts=1, params=with_params(operation, **{SENT_AT: desk.clock.now()}))
-    assert operation.key is not None
     usd = Decimal(str(operation.params[USD]))
-    try:
-        provider = desk.accounts[operation.account]
+
+    def bid(provider: Provider, key: InstanceKey) -> str:
         if not isinstance(provider, TakesBids):
             raise Unsupported(f"{provider.provider} takes no bids.")
-        provider.set_bid(operation.key, usd)
-    except GpudashError as exc:
-        return fail(desk, operation, exc)
-    return desk.save(
-        operation,
-        stage=Stage.PROVED,
-        detail=f"the bid is ${usd}/h",
-        steps=steps.all_done(operation.steps, desk.clock.now()),
-        next_try_at=None,
-    )
+        provider.set_bid(key, usd)
+        return f"the bid is ${usd}/h"
+
+    return once.advance(desk, operation, bid, "its price in the next list tells whether the bid was taken")

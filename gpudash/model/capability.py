@@ -18,6 +18,9 @@ class Verb(StrEnum):
     HIBERNATE = "hibernate"
     RESTART = "restart"
     BID = "bid"
+    RENAME = "rename"
+    INCREASE = "increase"
+    """Accept or reject the higher price that a host asks for."""
     TERMINATE = "terminate"
     EXTEND = "extend"
     KEEPALIVE = "keepalive"
@@ -100,6 +103,10 @@ class Capabilities:
     """A running instance can be restarted in place."""
     takes_bids: bool = False
     """The price offered for a spot instance can be changed while it lives."""
+    can_rename: bool = False
+    """A living instance can be given another name."""
+    has_increases: bool = False
+    """Hosts may ask for a higher price, which a person accepts or rejects."""
 
     def lane_of(self, region: str) -> str:
         """The region of the lane in which an instance launched there is listed."""
@@ -112,6 +119,10 @@ class Capabilities:
             return f"There is no restart at {self.provider}; {other}."
         if verb is Verb.BID and not self.takes_bids:
             return f"{self.provider} takes no bids."
+        if verb is Verb.RENAME and not self.can_rename:
+            return f"{self.provider} renames nothing."
+        if verb is Verb.INCREASE and not self.has_increases:
+            return f"{self.provider} raises no price of an instance that lives."
         return self.why_not.get(verb)
 
     def launch_option(self, name: str) -> LaunchOption | None:

@@ -188,11 +188,56 @@ class TakesBids(Protocol):
 
 
 @runtime_checkable
+class Renames(Protocol):
+    """A cloud where a living instance can be given another name (`capabilities.can_rename`)."""
+
+    def rename(self, instance: Instance, name: str) -> None:
+        """Call it that. Token and marks that stand in the name or label stay. The same again changes nothing.
+
+        Raises:
+            Refused: the cloud takes no name that long.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PriceIncrease:
+    """A higher price that a host asks for."""
+
+    text: str
+    """Old and new price and from when, in words."""
+    growth: Decimal | None
+    """The new compute price as a multiple of the present one; None where that is not told."""
+
+
+@runtime_checkable
+class AnswersIncreases(Protocol):
+    """A cloud whose hosts may ask for a higher price (`capabilities.has_increases`)."""
+
+    def asked_increase(self, key: InstanceKey) -> PriceIncrease | None:
+        """What is asked for now, looked up afresh; None for nothing."""
+        ...
+
+    def answer_increase(self, key: InstanceKey, *, accept: bool) -> None:
+        """Answer what `asked_increase` told last; what was asked for anew since is refused."""
+        ...
+
+
+@runtime_checkable
 class ListsInPages(Protocol):
     """A cloud whose list comes in pages that are worth showing before the last one is there."""
 
     def list_in_pages(self, region: str, on_page: Callable[[Listing[Instance]], None]) -> Listing[Instance]:
         """As `list_instances`; `on_page` gets each page as it comes, as an incomplete listing of that page alone."""
+        ...
+
+
+@runtime_checkable
+class LooksForOne(Protocol):
+    """A cloud that can be asked for one instance by its id."""
+
+    def is_gone(self, key: InstanceKey) -> bool:
+        """Whether the cloud says that there is no such instance, or that it ended. Errors as for a list: no answer."""
         ...
 
 

@@ -20,7 +20,7 @@ from gpudash.model.instance import InstanceKey, InstanceState
 from gpudash.model.offer import OfferFilter
 from gpudash.model.policy import EndAction, Policy
 from gpudash.model.tags import policy_tags
-from gpudash.providers.base import Restarts
+from gpudash.providers.base import LooksForOne, Renames, Restarts
 
 STATUSD = Path(__file__).parents[2] / "gpudash/statusd.py"
 POLICY = Policy(
@@ -169,6 +169,22 @@ def test_terminate_is_proved_and_idempotent(cloud: Cloud) -> None:
     cloud.provider.terminate(InstanceKey(cloud.provider.account, cloud.region, "sb-00000000"))
 
 
+def test_one_is_looked_for_by_its_id(cloud: Cloud) -> None:
+    """Whatever the list says: there is there, and gone is gone only where the cloud answers so."""
+    provider = cloud.provider
+    if not isinstance(provider, LooksForOne):
+        pytest.skip("this cloud shows ended instances, and is not asked for one")
+    instance = launched(cloud)
+    with cloud.trouble("empty list"):
+        assert listing(cloud).items == ()
+    assert not provider.is_gone(instance.key)
+    with cloud.trouble("unreachable"), pytest.raises(Unreachable):
+        provider.is_gone(instance.key)
+    provider.terminate(instance.key)
+    ended(cloud, instance.key)
+    assert provider.is_gone(instance.key)
+
+
 def test_terminated_cannot_be_started(cloud: Cloud) -> None:
     """Gone is gone."""
     if cloud.provider.capabilities.reason_against(Verb.START):
@@ -177,6 +193,17 @@ def test_terminated_cannot_be_started(cloud: Cloud) -> None:
     cloud.provider.terminate(instance.key)
     with pytest.raises(ProviderError, match="terminat"):
         cloud.provider.start(instance.key)
+
+
+def test_another_name_changes_nothing_else(cloud: Cloud) -> None:
+    """The id, what proves who launched it, and the limits stay; another adapter sees the name as well."""
+    provider, before = cloud.provider, launched(cloud, policy=POLICY)
+    assert isinstance(provider, Renames) == provider.capabilities.can_rename
+    if isinstance(provider, Renames):
+        provider.rename(before, "night run 2")
+        (seen,) = cloud.again().list_instances(cloud.region).items
+        kept = (before.key, before.launch_token, before.managed, before.tag_policy)
+        assert (seen.name, kept) == ("night run 2", (seen.key, seen.launch_token, seen.managed, seen.tag_policy))
 
 
 def test_restart_comes_back_as_the_same(cloud: Cloud) -> None:

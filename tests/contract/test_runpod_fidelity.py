@@ -68,6 +68,7 @@ def _everything(cloud: RunpodCloud) -> None:
         provider.launch(order)
     listing(cloud)
     provider.list_offers(OfferFilter(gpus=2))
+    provider.rename(pod, "other")
     for act in (provider.restart, provider.stop, provider.stop, provider.start, provider.terminate, provider.terminate):
         act(pod.key)
     provider.list_leftovers()

@@ -35,6 +35,7 @@ LIVE = re.compile(
             r"GET /api/v0/instances/pending-price-increases: no such operation",  # the client's; not in the file yet
             r"DELETE /api/v0/instances/\d+: a body where none is described",  # an empty object, as the client sends
             r"GET /api/v0/instances/\d+ → 200: instances/(ports|extra_env)",  # a map, as in the list; the file says numbers
+            r"PUT /api/v0/instances/accept-price-increase: no such operation",  # likewise
             r"GET /api/v0/gpu_names/unique: no such operation",  # the client asks at each start
         )
     )
@@ -166,6 +167,10 @@ def test_the_vendors_client_lives_a_life_at_the_fake(cloud: VastCloud, tmp_path:
     for number, item in listed.items():
         assert (shown[number]["is_bid"], shown[number]["gpu_name"]) == (item.spot, item.gpu)
         assert float(item.price.usd_per_hour) == pytest.approx(shown[number]["dph_base"])  # type: ignore[union-attr]
+    row = {"pending_price_increase_id": 9, "contract_id": int(key.id), "new_gpu_costpersec": 2e-4}
+    cloud.fake.increases = [row]
+    client("accept", "price-increase", key.id, "--yes")
+    assert cloud.fake.answers == [("accept", int(key.id))]
     ours_made = launched(cloud, instance_type="1x_H100_SXM")
     assert ours_made.name in str(client("show", "instance", ours_made.key.id)["label"])
     for number in (*listed, ours_made.key.id):

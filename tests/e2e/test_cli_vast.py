@@ -60,6 +60,23 @@ def test_from_a_search_to_the_end(cli: Cli, vast: FakeVast) -> None:
     dry = cli("launch", "--dry-run", "--json", "-o", "disk_gb=70", stdin=json.dumps(strange[0]))
     assert (dry.code, dry.doc["plan"]["options"]["disk_gb"]) == (0, "70")
     assert dry.doc["plan"]["offer"]["offer_id"] == "105"
+    named = cli("rename", number, "night", "--json")
+    assert (named.code, named.doc["instance"]["name"]) == (0, "night")
+    assert (made.label or "").startswith("night [gpudash ")
+    vast.increases = [
+        {"pending_price_increase_id": 7 + n, "contract_id": made.id, "contract_end_date": 1.9e9,
+         "old_gpu_costpersec": 1e-4, "new_gpu_costpersec": 1e-4 * times}
+        for n, times in enumerate((2, 100))
+    ]  # fmt: skip
+    high = cli("increase", "night", "accept", "--yes")
+    assert (high.code, "the cap is 3" in high.err, vast.answers) == (4, True, [])
+    del vast.increases[1]
+    unasked = cli("increase", "night", "accept")
+    assert (unasked.code, "$0.3600 → $0.7200/h from 2030-03-17 17:46 UTC" in unasked.err, vast.answers) == (4, True, [])
+    taken = cli("increase", "night", "accept", "--yes", "--json")
+    assert (taken.code, "$0.7200/h" in taken.doc["detail"], vast.answers) == (0, True, [("accept", made.id)])
+    nothing = cli("increase", "night", "reject", "--yes")
+    assert (nothing.code, "no higher price" in nothing.err) == (4, True)
     fixed = vast.add(102)
     assert "on demand" in cli("bid", str(fixed.id), "0.25").err
     ended = cli("terminate", number, "--yes", "--json", "--timeout", "60s")

@@ -150,6 +150,14 @@ class FakeRunpod(HttpCloud):
         pod = self.pods.get(id)
         return problem(404, "pod not found") if pod is None else Reply(200, self.record(pod))
 
+    @route("PATCH", r"/v2/pods/(?P<id>[^/]+)")
+    def update_pod(self, request: Request, id: str) -> Reply:
+        pod = self.pods.get(id)
+        if pod is None:
+            return problem(404, "pod not found")
+        pod.body.update(request.json)
+        return Reply(200, self.record(pod))
+
     @route("DELETE", r"/v2/pods/(?P<id>[^/]+)")
     def delete_pod(self, request: Request, id: str) -> Reply:
         pod = self.pods.get(id)

@@ -69,7 +69,11 @@ class FakeVast(HttpCloud):
         self.contracts: dict[int, Contract] = {}
         self.keys: list[dict[str, Any]] = []
         self.increases: list[dict[str, Any]] = []
+        self.answers: list[tuple[str, int]] = []
+        """What was said to those, by contract."""
         self.volumes: list[dict[str, Any]] = []
+        self.session: str | None = None
+        """The key of a two-factor session, without which nothing can be destroyed."""
         self.ignores_ends = False
         self.strict = False
         """Calls that come too soon are refused."""
@@ -99,7 +103,9 @@ class FakeVast(HttpCloud):
         if request.path.startswith("/api/v0/gpu_names"):
             return None
         told = request.headers.get("authorization", "")
-        if told == f"Bearer {KEY}":
+        if told in (f"Bearer {KEY}", f"Bearer {self.session}"):
+            if self.session and told == f"Bearer {KEY}" and request.method == "DELETE":
+                return Reply(401, {"success": False, "msg": "This action requires Two Factor Authentication."})
             return self._too_soon(request)
         own = next((c for c in self.contracts.values() if c.own_key and told == f"Bearer {c.own_key}"), None)
         if own is not None and request.path.rstrip("/") == f"/api/v0/instances/{own.id}":
@@ -202,6 +208,20 @@ class FakeVast(HttpCloud):
     def pending(self, request: Request) -> Reply:
         body = {"success": True, "count": len(self.increases), "truncated": False}
         return Reply(200, {**body, "pending_price_increases": self.increases})
+
+    @route("PUT", r"/api/v0/instances/(?P<word>accept|reject)-price-increase")
+    def answered(self, request: Request, word: str) -> Reply:
+        body = request.json
+        if set(body) != {"pending_price_increase_id"}:
+            return Reply(422, {"detail": [{"msg": "extra fields not permitted", "type": "value_error.extra"}]})
+        number = body["pending_price_increase_id"]
+        row = next((item for item in self.increases if item.get("pending_price_increase_id") == number), None)
+        if row is None:
+            return Reply(404, {"success": False, "error": "no_pending_price_increase"})
+        self.increases.remove(row)
+        self.answers.append((word, row["contract_id"]))
+        done = {"success": True, "pending_price_increase_id": number, "contract_id": row["contract_id"]}
+        return Reply(200, done)
 
     @route("PUT", r"/api/v0/asks/(?P<ask>\d+)")
     def create(self, request: Request, ask: str) -> Reply:

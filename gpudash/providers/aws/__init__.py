@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 CAPABILITIES = Capabilities(
     provider="aws",
     can_stop=True,
+    can_rename=True,
     can_hibernate=True,
     has_spot=True,
     has_tags=True,

@@ -157,6 +157,10 @@ class AwsProvider:
         """Cancel its spot request, then terminate. An unknown id is success."""
         self._guarded(lambda: self._verbs.terminate(key))
 
+    def rename(self, instance: Instance, name: str) -> None:
+        """Write its ``Name`` tag."""
+        self.set_tags(instance.key, {"Name": name})
+
     def set_tags(self, key: InstanceKey, tags: Mapping[str, str]) -> None:
         """Write tags (``lease-deadline`` or ``gpudash:lease-deadline``); spawn's are brought into line."""
         parsed = self._parsed.get(key.region, {}).get(key.id)

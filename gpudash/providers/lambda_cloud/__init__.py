@@ -28,6 +28,7 @@ _NO_STOP = "Lambda has no stop: a machine that is shut down goes on billing. Ter
 CAPABILITIES = Capabilities(
     provider="lambda",
     can_stop=False,
+    can_rename=True,
     can_hibernate=False,
     has_spot=False,
     has_tags=False,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 CAPABILITIES = Capabilities(
     provider="runpod",
     can_stop=True,
+    can_rename=True,
     can_hibernate=False,
     has_spot=False,
     has_tags=False,

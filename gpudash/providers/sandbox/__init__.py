@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 CAPABILITIES = Capabilities(
     provider="sandbox",
     can_stop=True,
+    can_rename=True,
     can_hibernate=False,
     has_spot=True,
     has_tags=True,

@@ -193,6 +193,11 @@ class SandboxProvider:
                 except FileNotFoundError:
                     return  # it is gone, which is what was asked for
 
+    def rename(self, instance: Instance, name: str) -> None:
+        with self._write(instance.key) as active:
+            if not active.on(Fault.NO_EFFECT, instance.key.id):
+                self._change(instance.key, lambda record: replace(record, name=name))
+
     def set_tags(self, key: InstanceKey, tags: Mapping[str, str]) -> None:
         with self._write(key) as active:
             if active.on(Fault.NO_EFFECT, key.id):

@@ -15,8 +15,8 @@ from gpudash.model.instance import EVERYWHERE, Instance, InstanceKey
 from gpudash.model.listing import Listing
 from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
 from gpudash.model.tags import LAUNCH_TOKEN, MANAGED, PREFIX
-from gpudash.providers.base import Leftover
-from gpudash.providers.http import Timeouts
+from gpudash.providers.base import Leftover, PriceIncrease
+from gpudash.providers.http import Timeouts, segment
 from gpudash.providers.recent import Recent
 from gpudash.providers.vast import CAPABILITIES, label, leftovers, request
 from gpudash.providers.vast.api import GONE, ORIGIN, Pace, make_api
@@ -60,7 +60,7 @@ class VastProvider:
         self.api = make_api(account, clock, timeouts)
         self._aside = self.api.hurried(ASIDE)
         self._pace = Pace.of(clock)
-        self._increases = Increases(self._aside, clock)
+        self._increases = Increases(self.api, self._aside, self._pace.manage, clock)
         self._keys = Keys(self.api, self._pace.keys)
         self._recent = Recent(clock, visible_after_s)
         self._launches = Launches(self.api, self._pace, clock, self.account, self._keys, self._recent)
@@ -169,6 +169,29 @@ class VastProvider:
             if self._recent.is_fresh(key.id):
                 raise Unreachable(f"{key.id} was launched a moment ago; Vast does not show it yet.") from exc
 
+    def is_gone(self, key: InstanceKey) -> bool:
+        """Whether Vast, asked for it by its id, does not know it. It answers null, or a 404 in its own words."""
+        path, doing = f"/api/v0/instances/{segment(key.id)}/", f"look at {key.id}"
+        try:
+            body: dict[str, Any] = self.api.read("GET", path, doing, params={"owner": "me"}, throttle=self._pace.manage)
+        except ProviderError as exc:
+            if exc.code not in GONE:
+                raise
+            return not self._recent.is_fresh(key.id)
+        return "instances" in body and body["instances"] is None and not self._recent.is_fresh(key.id)
+
+    def rename(self, instance: Instance, name: str) -> None:
+        """Change the name in its label; our marks beside it stay."""
+        self.set_tags(instance.key, {"Name": name})
+
+    def asked_increase(self, key: InstanceKey) -> PriceIncrease | None:
+        """The higher price that its host asks for."""
+        return self._increases.asked(key)
+
+    def answer_increase(self, key: InstanceKey, *, accept: bool) -> None:
+        """Accept or reject it. One that is rejected ends with its contract."""
+        self._increases.answer(key, accept=accept)
+
     def set_tags(self, key: InstanceKey, tags: Mapping[str, str]) -> None:
         """Write marks (``lease-deadline`` or ``gpudash:lease-deadline``) and ``Name`` into the label; an empty text
         clears one.
@@ -183,6 +206,8 @@ class VastProvider:
         text = label.write(tags.get("Name", name), {**marks, **wanted})
         if len(text) > label.LIMIT:
             raise Refused(f"{key.id}: its label takes {label.LIMIT} characters, and this needs {len(text)}.")
+        if "Name" in tags and label.read(text)[0] != tags["Name"]:
+            raise Refused(f"{key.id}: that name and its limits are more than the {label.LIMIT} characters of a label.")
         self._write_label(key, text)
 
     def set_bid(self, key: InstanceKey, usd_per_hour: Decimal) -> None:

@@ -25,6 +25,8 @@ EVERY_VERB: dict[Verb, Try] = {
     Verb.LAUNCH: lambda s, key: s.actions.launch(s.actions.plan_launch(offer(s.clock))),
     Verb.START: lambda s, key: s.actions.start(key),
     Verb.BID: lambda s, key: s.actions.bid(key, Decimal("0.25")),
+    Verb.RENAME: lambda s, key: s.actions.rename(key, "other"),
+    Verb.INCREASE: lambda s, key: s.actions.answer_increase(key, accept=True),
     Verb.RESTART: lambda s, key: s.actions.restart(key),
     Verb.STOP: lambda s, key: s.actions.end(key, EndAction.STOP),
     Verb.HIBERNATE: lambda s, key: s.actions.end(key, EndAction.HIBERNATE),

@@ -18,6 +18,7 @@ from gpudash.errors import (
     AuthRefused,
     NoCapacity,
     ProviderError,
+    Refused,
     Unreachable,
     Unsupported,
     UsageError,
@@ -341,6 +342,14 @@ def test_a_host_ends_itself_only_where_the_person_agreed(cloud: LambdaCloud) -> 
 
 
 # -- ends and leftovers -----------------------------------------------------------------------------------------------
+
+
+def test_a_name_that_leaves_no_room_for_the_token_is_refused(cloud: LambdaCloud) -> None:
+    """Cut it would be another name, and without its token a launch could not be found again."""
+    made = launched(cloud)
+    with pytest.raises(Refused, match="at most"):
+        cloud.provider.rename(made, "x" * 60)
+    assert find(cloud, made.key) == made
 
 
 def test_the_end_of_what_is_ending_is_success_though_lambda_says_500(cloud: LambdaCloud) -> None:

@@ -199,4 +199,6 @@ def test_what_a_host_asks_for_is_said_in_hours() -> None:
         "old_disk_ram_costpersec": None, "new_disk_ram_costpersec": None, "contract_end_date": 1735689600.0,
     }  # fmt: skip
     (words,) = parse_increases({"pending_price_increases": [row, {"contract_id": None}, "?"]}).values()
-    assert words.startswith("its host asks for more: GPU $0.3600 → $0.5400/h from 2025-01-01 00:00 UTC")
+    when = "from 2025-01-01 00:00 UTC, the old price until then"
+    answer = "answer: gpudash increase 312 accept|reject"
+    assert words == f"its host asks for more: GPU $0.3600 → $0.5400/h {when}; {answer}"
