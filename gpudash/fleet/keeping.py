@@ -41,7 +41,7 @@ class Keeper:
         self._desk = desk
         self._actions = actions
         self._on_end = on_end
-        self._ended: set[InstanceKey] = set()
+        self._ended: dict[InstanceKey, datetime] = {}
         self._saved: dict[tuple[str, str], tuple[tuple[Instance, ...], float]] = {}
         self._states: dict[InstanceKey, InstanceState] = {}
 
@@ -70,12 +70,16 @@ class Keeper:
         operations = self._actions.settle(listing, weight.needed)
         self._tell(listing, removed)
         ended = {item.key for item in listing.items if item.state.is_terminal and item.managed} | set(removed)
-        if ended - self._ended:
-            self._ended |= ended
+        if news := ended - self._ended.keys():
+            self._ended |= dict.fromkeys(news, listing.fetched_at)
             self._on_end(listing.account, listing.region)
         for key in removed:
             self._forget(key)
         return News(tuple(operations), ledger.accruals(listing.account), ledger.policies(), ledger.adopted())
+
+    def ended_at(self, key: InstanceKey) -> datetime | None:
+        """When a listing of this session showed that it has ended; None where none did. Safe from any thread."""
+        return self._ended.get(key)
 
     def _save(self, kept: Listing[Instance]) -> None:
         lane, now = (kept.account, kept.region), self._desk.clock.monotonic()

@@ -170,14 +170,21 @@ def test_the_next_region_takes_it_where_the_first_has_none(front: Front, cli: Cl
 def test_terminate_takes_away_what_the_instance_leaves(front: Front, cli: Cli) -> None:
     """Its children and, with the last one, the group they shared; nothing of ours is left then."""
     cli("launch", "--type", "t3.micro", "--region", "us-east-1", "--name", "gone", *SMALL)
+    parent = f"parent={running('us-east-1')[0]['InstanceId']}"
+    cli("launch", "--type", "t3.micro", "--region", "us-east-1", "--name", "worker", "-o", parent, *SMALL)
     ec2 = raw_client("ec2", "us-east-1")
     marks = [{"Key": "gpudash:managed", "Value": "true"},
-             {"Key": "gpudash:parent", "Value": running("us-east-1")[0]["InstanceId"]}]  # fmt: skip
+             {"Key": "gpudash:launch-token", "Value": "a-launch-that-is-over"},
+             {"Key": "gpudash:parent", "Value": parent.removeprefix("parent=")}]  # fmt: skip
     spec = [{"ResourceType": "volume", "Tags": marks}]
     disk = ec2.create_volume(Size=8, AvailabilityZone="us-east-1a", TagSpecifications=spec)["VolumeId"]
     answer = cli("terminate", "gone", "--yes", "--timeout", "1m")
     assert answer.code == 0, answer
+    assert "terminated worker" in answer.err
     assert f"deleted {disk}" in answer.err
+    assert {instance["State"]["Name"] for instance in running("us-east-1")} == {"terminated"}
+    ends = [e for e in cli.ok("events")["events"] if e["kind"] == "terminate" and e["name"] == "worker"]
+    assert [any(word in e["text"] for e in ends) for word in ("asked to terminate", "proved")] == [True, True]
     assert cli.ok("leftovers")["leftovers"] == []
     assert [group["GroupName"] for group in ec2.describe_security_groups()["SecurityGroups"]] == ["default"]
 
