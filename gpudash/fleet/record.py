@@ -134,5 +134,14 @@ class Record:
 
 
 def is_reachable(record: Record) -> bool:
-    """It runs as far as the cloud says, and has an address."""
-    return record.instance.state is InstanceState.RUNNING and record.instance.ssh is not None
+    """It runs as far as the cloud says, and has an address that programs can use."""
+    ssh = record.instance.ssh
+    return record.instance.state is InstanceState.RUNNING and ssh is not None and ssh.only_a_shell is None
+
+
+def closed_to_programs(record: Record) -> str | None:
+    """A sentence where only a person can get in, so that nothing is tried in vain; else None."""
+    ssh = record.instance.ssh
+    if ssh is None or ssh.only_a_shell is None:
+        return None
+    return f"{record.instance.name} can be reached by `gpudash ssh` only: {ssh.only_a_shell}."
