@@ -303,6 +303,8 @@ STEPS: Json = {
         "token_env": ("name", None, "CONTAINER_API_KEY"),
         "token_file": ("name", None, "account.key"),
         "only_if_env": ("table", {}, {"CONTAINER_ID": "1234"}),
+        "self_url": ("url", None, "https://cloud.example/instances/1"),
+        "self_fields": ("argv", ["ip"], ["data.ip", "data.private_ip"]),
         "ok_status": ("statuses", [200, 201, 202, 204], [200]),
         "ok_json": ("object", {}, {"success": True}),
     },
@@ -1638,7 +1640,59 @@ def http_problem(step: Json, home: str) -> str:
                 return f"this is another machine: {name} is not {wanted}"
     except Problem as exc:
         return str(exc)
+    return stranger_problem(step, home) if step["self_url"] else ""
+
+
+_itself: set[str] = set()
+"""Records of the cloud that were seen to be about this machine; that holds as long as this process."""
+
+
+def stranger_problem(step: Json, home: str) -> str:
+    """Why the cloud's record may be about another machine; empty when it names an address of this one."""
+    if step["self_url"] in _itself:
+        return ""
+    secret = secret_of(step, home)
+    try:
+        reply = ask_url("GET", step["self_url"], {"Authorization": "Bearer " + secret}, b"", API_PATIENCE_S)
+        document = json.loads(reply.text) if reply.status == 200 else None
+    except (OSError, ValueError) as exc:
+        return f"whether this is that machine cannot be asked: {in_words(exc)}".replace(secret, "(token)")
+    if document is None:
+        return f"whether this is that machine cannot be asked: {split_url(step['self_url'])[3]} answers {reply.status}"
+    told = {found for found in (field_of(document, field) for field in step["self_fields"]) if isinstance(found, str)}
+    if not told & own_addresses():
+        said = ", ".join(sorted(told)) or "no address"
+        return f"this is another machine, or cannot be told from one: the cloud's record has {said}"[:300]
+    _itself.add(step["self_url"])
     return ""
+
+
+def own_addresses() -> set[str]:
+    """IPv4 addresses of this machine, and its name."""
+    found = {socket.gethostname()}
+    try:
+        lines = read_text("/proc/net/fib_trie").split("\n")
+    except OSError:
+        lines = []
+    found.update(
+        before.split()[-1] for before, line in zip(lines, lines[1:]) if "/32 host LOCAL" in line and before.split()
+    )
+    probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        probe.connect(("192.0.2.1", 9))  # sends nothing: the system only chooses the address it would send from
+        found.add(probe.getsockname()[0])
+    except OSError:
+        pass
+    finally:
+        probe.close()
+    return found
+
+
+def field_of(document: Any, dotted: str) -> Any:
+    """What stands at ``data.ip`` in a document; None where nothing does."""
+    for name in dotted.split("."):
+        document = document.get(name) if isinstance(document, dict) else None
+    return document
 
 
 def end_by_http(step: Json, home: str) -> str:
@@ -1674,9 +1728,7 @@ def refusal_of(reply: Reply, step: Json) -> str:
     except ValueError:
         return " without JSON: " + said
     for field, wanted in step["ok_json"].items():
-        found = document
-        for name in field.split("."):
-            found = found.get(name) if isinstance(found, dict) else None
+        found = field_of(document, field)
         if found != wanted:
             return f" and {field} is {json.dumps(found)[:200]}, not {json.dumps(wanted)}"
     return ""

@@ -19,10 +19,11 @@ def cloud() -> Iterator[LambdaCloud]:
         yield found
 
 
-def run(host: Host, cloud: LambdaCloud, key: str, **account: bool) -> str:
+def run(host: Host, cloud: LambdaCloud, key: str, address: str = "127.0.0.1", **account: bool) -> str:
     """Put the daemon on a new machine with the way to its end that the adapter names, into the end of its lease."""
     instance = launched(cloud)
     spec = cloud.again(**account).end_spec(instance.key)
+    cloud.fake.machines[instance.key.id].address = address
     path = host.home / "account.key"
     path.write_text(f"{key}\n")
     path.chmod(0o600)
@@ -41,6 +42,19 @@ def test_the_lease_ends_it_with_the_key_that_was_placed(host: Host, cloud: Lambd
     assert cloud.fake.alive() == {other.key.id}
     told = host.get("/status").body + host.output_path.read_bytes() + (host.home / "config.json").read_bytes()
     assert KEY.encode() not in told
+
+
+def test_the_settings_of_another_machine_end_nothing(host: Host, cloud: LambdaCloud) -> None:
+    """A home folder that was copied, an address that changed hands: the key would end the other, so it is not used."""
+    other = run(host, cloud, KEY, address="198.51.100.77", key_on_hosts=True)
+    assert host.status()["end"]["can"] == []
+    (problem,) = {way["problem"] for way in host.status()["end"]["ways"]}
+    assert "another machine" in problem
+    assert "198.51.100.77" in problem
+    host.pass_time(3600)
+    host.settle()
+    assert other in cloud.fake.alive()
+    assert cloud.fake.count("POST", "/terminate") == 0
 
 
 def test_a_key_that_lambda_refuses_is_an_alarm_and_it_goes_on_billing(host: Host, cloud: LambdaCloud) -> None:

@@ -132,6 +132,10 @@ class LambdaProvider:
                 raise
         self._recent.forget(key.id)
 
+    def is_gone(self, key: InstanceKey) -> bool:
+        """Whether Lambda, asked for it by its id, says that it ended or never was."""
+        return self._status_of(key) in ("terminated", "preempted", GONE)
+
     def restart(self, key: InstanceKey) -> None:
         """Ask for a restart; a conflict with another change that is under way is a definite no."""
         self.api.write("POST", "/instance-operations/restart", f"restart {key.id}", json={"instance_ids": [key.id]})
@@ -158,7 +162,8 @@ class LambdaProvider:
     def end_spec(self, key: InstanceKey) -> Mapping[str, object]:
         """Lambda has no key for one machine, and a power-off goes on billing, so the end comes from outside.
 
-        Only where the person agreed, in so many words, to put the account's key on its hosts, one call with that key.
+        Only where the person agreed, in so many words, to put the account's key on its hosts, one call with that key,
+        and only from the machine whose address or hostname stands in Lambda's record of that id.
         """
         if not self._key_on_hosts:
             return {"method": "none"}
@@ -169,6 +174,8 @@ class LambdaProvider:
             "url": url,
             "body": {"instance_ids": [key.id]},
             "token_file": "account.key",
+            "self_url": f"{self.api.base_url}/instances/{segment(key.id)}",
+            "self_fields": ["data.private_ip", "data.ip", "data.hostname"],
             "ok_json": {"error": None},
         }
         return {"method": "chain", "terminate": [step]}
@@ -189,13 +196,22 @@ class LambdaProvider:
         return not self._regions or instance.managed or instance.place in (None, *self._regions)
 
     def _is_ending(self, key: InstanceKey) -> bool:
-        """Whether Lambda says that it is on its way out, or gone. One that was launched a moment ago it may not show yet."""
+        """Whether Lambda says that it is on its way out, or gone."""
+        try:
+            return self._status_of(key) in {*ENDED, GONE}
+        except ProviderError:
+            return False
+
+    def _status_of(self, key: InstanceKey) -> str | None:
+        """Lambda's word for one instance, or `GONE`; None for one launched a moment ago, which it may not show yet."""
         try:
             body = self.api.read("GET", f"/instances/{segment(key.id)}", f"look at {key.id}")
         except ProviderError as exc:
-            return exc.code == GONE and not self._recent.is_fresh(key.id)
+            if exc.code != GONE:
+                raise
+            return None if self._recent.is_fresh(key.id) else GONE
         data = body.get("data")
-        return isinstance(data, dict) and data.get("status") in ENDED
+        return str(data.get("status")) if isinstance(data, dict) else None
 
     def _cannot(self, verb: Verb) -> Unsupported:
         return Unsupported(CAPABILITIES.why_not[verb])
