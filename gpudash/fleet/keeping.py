@@ -42,6 +42,8 @@ class Keeper:
         self._actions = actions
         self._on_end = on_end
         self._ended: dict[InstanceKey, datetime] = {}
+        self.listed_as_ended: dict[InstanceKey, Instance] = {}
+        """As the last listing of their region showed them; clouds forget them after a while."""
         self._saved: dict[tuple[str, str], tuple[tuple[Instance, ...], float]] = {}
         self._states: dict[InstanceKey, InstanceState] = {}
 
@@ -69,6 +71,8 @@ class Keeper:
         ledger.observe(kept if weight.is_sudden else listing, self._desk.clock.now())
         operations = self._actions.settle(listing, weight.needed)
         self._tell(listing, removed)
+        here = {item.key: item for item in listing.items if item.state.is_terminal}
+        self.listed_as_ended |= here
         ended = {item.key for item in listing.items if item.state.is_terminal and item.managed} | set(removed)
         if news := ended - self._ended.keys():
             self._ended |= dict.fromkeys(news, listing.fetched_at)

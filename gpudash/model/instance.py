@@ -100,6 +100,8 @@ class Instance:
     created_at: datetime | None = None
     started_at: datetime | None = None
     """Last start, not the first."""
+    ended_at: datetime | None = None
+    """When it was terminated, where the cloud tells."""
     price: Price | None = None
     """Compute, for the whole machine, while it runs."""
     compute_billed: bool | None = None
