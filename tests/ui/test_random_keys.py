@@ -21,7 +21,7 @@ from gpudash.ui.synthetic.sample import sample_fleet
 from tests.conftest import SECONDS_OF_RANDOM_KEYS, SEED_OF_RANDOM_KEYS
 from tests.ui import hands
 from tests.ui.helpers import stage
-from tests.ui.walker import KEYS, Walker, WatchedApp, WatchedFleet, is_up
+from tests.ui.walker import KEYS, StayingApp, Walker, WatchedApp, WatchedFleet, is_up
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -30,7 +30,7 @@ async def test_keys_at_random(seed: int, read_only: bool) -> None:
     chance = random.Random(seed)
     fleet = sample_fleet(read_only=read_only)
     known = set(fleet.store.records)
-    async with stage(fleet, size=(110, 30)) as on:
+    async with stage(fleet, size=(110, 30), kind=StayingApp) as on:
         for number in range(150):
             if number % 4 == 3 and number > 20:
                 hands.act(on.app, chance)

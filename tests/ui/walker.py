@@ -96,10 +96,20 @@ class WatchedFleet(Fleet):
         return await super().toggle_tunnels(key)
 
 
-class WatchedApp(GpudashApp):
-    """The real app, which also tells when it acts on a key."""
+class StayingApp(GpudashApp):
+    """The real app, which a click on ``quit`` does not end, so that the walk goes on."""
 
     CSS_PATH = Path(themes.__file__).parent / "gpudash.tcss"
+    is_staying = True
+
+    async def run_action(self, action: Any, default_namespace: Any = None, namespaces: Any = None) -> bool:
+        if self.is_staying and action == "quit":
+            return True
+        return await super().run_action(action, default_namespace, namespaces)
+
+
+class WatchedApp(StayingApp):
+    """Tells when it acts on a key."""
 
     def __init__(self, fleet: Fleet, walker: Walker) -> None:
         super().__init__(fleet, Options())
