@@ -303,7 +303,8 @@ class Fleet:
             self._from_thread(self._page_came, page)
 
         async def ask() -> None:
-            await self._absorb(await lane.call(self.session.list_instances, account, region, show))
+            overdue = self.store.to_look_for(account, region, self.clock.now())
+            await self._absorb(await lane.call(self.session.list_instances, account, region, show, overdue))
 
         while True:
             await self._patiently(account, region, ask)

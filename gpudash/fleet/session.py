@@ -26,6 +26,7 @@ from gpudash import paths
 from gpudash.clock import Clock, ScaledClock, SystemClock
 from gpudash.errors import GpudashError, NotFound, Unsupported
 from gpudash.fleet import hostpoll, serverless, tunnels
+from gpudash.fleet.absence import with_gone
 from gpudash.fleet.accounts import Accounts
 from gpudash.fleet.actions import Actions
 from gpudash.fleet.changes import ChangeSet
@@ -49,7 +50,7 @@ from gpudash.model.listing import Listing
 from gpudash.model.offer import Offer, OfferFilter
 from gpudash.model.operation import Operation
 from gpudash.model.policy import Policy
-from gpudash.providers.base import CleanUp, HasBalance, Leftover, ListsInPages, Provider
+from gpudash.providers.base import CleanUp, HasBalance, Leftover, ListsInPages, LooksForOne, Provider
 
 if TYPE_CHECKING:
     from gpudash.config import Config
@@ -254,13 +255,20 @@ class Session:
         return regions
 
     def list_instances(
-        self, account: str, region: str, on_page: Callable[[Listing[Instance]], None] | None = None
+        self,
+        account: str,
+        region: str,
+        on_page: Callable[[Listing[Instance]], None] | None = None,
+        to_look_for: Iterable[InstanceKey] = (),
     ) -> Listing[Instance]:
-        """Blocking; for lanes. `on_page` gets what comes before the whole is there, at clouds that answer in pages."""
+        """Blocking; for lanes. `on_page` gets what comes before the whole is there, at clouds that answer in pages.
+
+        `to_look_for`, from the store: asked for by their ids where the answer is empty and the cloud can be asked so.
+        """
         provider = self.providers[account]
         if on_page is not None and isinstance(provider, ListsInPages):
-            return self._dated(provider.list_in_pages(region, on_page))
-        return self._dated(provider.list_instances(region))
+            return self._dated(self._looked_for(provider.list_in_pages(region, on_page), to_look_for))
+        return self._dated(self._looked_for(provider.list_instances(region), to_look_for))
 
     def offers(self, wanted: OfferFilter, timeout_s: float) -> list[Listing[Offer]]:
         """What can be launched, one listing an account. Who fails or is silent answers incomplete, with its words."""
@@ -532,9 +540,14 @@ class Session:
         if region == REGIONS:
             future: Future[Any] = lane.submit(self.regions_of, account)
         else:
-            future = lane.submit(self.list_instances, account, region, self._pages.put)
+            overdue = self.store.to_look_for(account, region, self.clock.now())
+            future = lane.submit(self.list_instances, account, region, self._pages.put, overdue)
         pending[future] = (account, region)
         return ChangeSet()
+
+    def _looked_for(self, listing: Listing[Instance], keys: Iterable[InstanceKey]) -> Listing[Instance]:
+        provider = self.providers[listing.account]
+        return with_gone(listing, keys, provider.is_gone) if isinstance(provider, LooksForOne) else listing
 
     def _dated(self, listing: Listing[Instance]) -> Listing[Instance]:
         """Where the cloud does not tell when an instance was made, the moment we asked for it."""

@@ -185,6 +185,7 @@ def _order(verb: str, sight: Sight, build: Program, config: str) -> dict[str, An
         "sudo": [] if sight.uid == 0 else ["sudo", "-n"],
         "before": None,
         "config_before": None,
+        "key_before": None,
     }
 
 
@@ -230,6 +231,6 @@ def _await_health(link: Link, sight: Sight, order: dict[str, Any], report: Mappi
                 return
             problem = f"it says of itself: {health}"
         clock.sleep(0.1)
-    back = {**order, "verb": "back", "before": report["before"], "config_before": report["config_before"]}
+    back = {**order, "verb": "back", **{name: report[name] for name in ("before", "config_before", "key_before")}}
     restored = _install(link, sight, {**back, "source": None})
     raise PushFailed(f"statusd on {link.name} is not well: {problem}.", hint=_what_runs(sight, restored))

@@ -230,6 +230,15 @@ class ListsInPages(Protocol):
         ...
 
 
+@runtime_checkable
+class LooksForOne(Protocol):
+    """A cloud that can be asked for one instance by its id."""
+
+    def is_gone(self, key: InstanceKey) -> bool:
+        """Whether the cloud says that there is no such instance, or that it ended. Errors as for a list: no answer."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """Whether an account may make one call."""

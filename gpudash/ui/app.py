@@ -36,6 +36,7 @@ from gpudash.fleet.changes import ChangeSet
 from gpudash.ui import actions, themes
 from gpudash.ui.announce import Announcer
 from gpudash.ui.delta import Shown
+from gpudash.ui.frames import Frames
 from gpudash.ui.pick_theme import BackgroundTold
 from gpudash.ui.port import FleetPort
 from gpudash.ui.remembered import Remembered, Views
@@ -110,6 +111,7 @@ class GpudashApp(App[int], inherit_bindings=False):
         self.views = Views(self.options.views_file)
         self._views_timer: Timer | None = None
         self.shown = Shown()
+        self.frames = Frames(self)
         self.crash: BaseException | None = None
         """What ended the app against its will."""
         self.scene = Scene(fleet.clock.now())

@@ -2,7 +2,7 @@
 
 Textual writes every changed line from its first cell, with a whole escape code and a reset around each word. Here the
 last frame is remembered by line; of a new one only the cells that differ are written, and of their looks only what is
-another than that of the cell before. A second of a busy fleet is a tenth of the bytes, which counts over SSH, and
+another than that of the cell before. Lines that only moved are moved by the terminal. A second of a busy fleet is a tenth of the bytes, which counts over SSH, and
 nothing at all where no cell differs.
 
 The frame is forgotten (`forget`) whenever somebody else may have written to the terminal: a resize, a child program,
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from rich.cells import cell_len
 from rich.color import ColorSystem
@@ -21,9 +21,14 @@ from rich.style import Style
 from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
 from textual.strip import Strip
 
+T = TypeVar("T")
 Piece = tuple[str, str]
 """Text, and the numbers of its SGR code."""
 _RESET = "\x1b[m"
+MANY_LINES = 8
+"""From so many changed lines on it is worth a look whether they only moved."""
+STEPS = (1, -1, 3, -3)
+"""How far a key and the wheel scroll."""
 KNOWN_STRIPS = 200
 """Lines whose words are remembered beyond those on screen, for tables that scroll."""
 
@@ -60,13 +65,32 @@ class Shown:
                 if None not in strips:
                     self._show(writer, y, strips, None, colors)
         elif isinstance(update, ChopsUpdate):
-            for y in dict.fromkeys(y for y, _, _ in update.spans):
+            lines = sorted({y for y, _, _ in update.spans})
+            if len(lines) >= MANY_LINES:
+                self._scroll(writer, {y: tuple(update.chops[y].values()) for y in lines})
+            for y in lines:
                 chops: Mapping[int, Strip | None] = update.chops[y]
                 cuts = tuple(zip(chops, update.chop_ends[y], strict=True))
                 self._show(writer, y, tuple(chops.values()), cuts, colors)
         else:
             return None
         return writer.text()
+
+    def _scroll(self, writer: _Writer, new: Mapping[int, tuple[Strip | None, ...]]) -> None:
+        """Let the terminal itself move lines that only stand elsewhere, as when a table scrolls."""
+        ys, old = list(new), self._strips
+        probes = (ys[len(ys) // 4], ys[len(ys) // 2], ys[-len(ys) // 4])
+        for step in STEPS:
+            if sum(old.get(y + step) == new[y] != old.get(y) for y in probes if None not in new[y]) < 2:
+                continue
+            moved = [y for y in ys if None not in new[y] and old.get(y + step) == new[y]]
+            first, last = min(moved[0], moved[0] + step), max(moved[-1], moved[-1] + step)
+            if any(y not in new for y in range(first, last + 1)):
+                return
+            writer.scroll(first, last, step)
+            _move(self._strips, first, last, step)
+            _move(self._lines, first, last, step)
+            return
 
     def _show(
         self,
@@ -160,6 +184,12 @@ class _Writer:
             x += len(text) if text.isascii() else cell_len(text)
         self._y, self._x = y, x
 
+    def scroll(self, first: int, last: int, step: int) -> None:
+        """Move those lines up by `step`, down where it is negative; what comes free is blank."""
+        what = "M" if step > 0 else "L"
+        self._out.append(f"\x1b[{first + 1};{last + 1}r\x1b[{first + 1}H\x1b[{abs(step)}{what}\x1b[r")
+        self._y = self._x = -1
+
     def differences(self, y: int, old: list[Piece], new: list[Piece]) -> None:
         """Write those cells of a line that are others now; each character takes one cell."""
         shorter = min(len(old), len(new))
@@ -235,6 +265,12 @@ def _look(code: str) -> _Look:
 def _is_plain(text: str) -> bool:
     """Whether each character takes one cell, so that its place in the text is its place on the line."""
     return all(cell_len(character) == 1 for character in text)
+
+
+def _move(known: dict[int, T], first: int, last: int, step: int) -> None:
+    """What is known of those lines is known of the lines `step` above; of what comes free nothing is."""
+    there = {y: known.pop(y) for y in range(first, last + 1) if y in known}
+    known.update({y - step: what for y, what in there.items() if first <= y - step <= last})
 
 
 def _cut(pieces: Iterable[Piece], start: int, end: int) -> list[Piece]:

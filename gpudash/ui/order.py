@@ -25,8 +25,10 @@ class Row(Generic[R]):
     order: SortKey | None = None
     needle: str | None = None
     """Lower-case text that plain words are looked for in; made when first needed."""
-    position: int = -1
-    """Its line while it is shown, else -1."""
+    hint: int = -1
+    """Its line when it was last asked for."""
+    shown_in: int = -1
+    """The number of the filtered list it stands in."""
 
 
 _order = attrgetter("order")
@@ -35,8 +37,10 @@ _order = attrgetter("order")
 class Sorted(Generic[R]):
     """Rows in order: those with a sort value, then those without; among equals the first come first."""
 
-    def __init__(self, *, reverse: bool = False) -> None:
+    def __init__(self, *, reverse: bool = False, number: int = 0) -> None:
         self.rows: list[Row[R]] = []
+        self.number = number
+        """Tells one filtered list from the next."""
         self._known = 0
         self._reverse = reverse
 
@@ -57,17 +61,18 @@ class Sorted(Generic[R]):
 
     def take_out(self, row: Row[R]) -> None:
         """Remove a row that stands where its sort value says."""
-        del self.rows[self._place(row)]
+        del self.rows[self.place(row)]
         self._known -= row.order is not None
 
     def put_in(self, row: Row[R]) -> int:
         """Put a row where its sort value says; its place."""
-        place = self._place(row)
+        place = self.place(row)
         self.rows.insert(place, row)
         self._known += row.order is not None
         return place
 
-    def _place(self, row: Row[R]) -> int:
+    def place(self, row: Row[R]) -> int:
+        """Where its sort value says it stands."""
         low, high = (0, self._known) if row.order is not None else (self._known, len(self.rows))
         rows, reverse, order, number = self.rows, self._reverse, row.order, row.number
         while low < high:

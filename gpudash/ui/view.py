@@ -187,6 +187,8 @@ class View(Generic[R]):
         self._search: Iterator[Row[R]] | None = None
         self._round: Iterator[Row[R]] = iter(())
         self._number = 0
+        self._filtered = 0
+        """Filtered lists made so far."""
 
     def sort_by(self, sort_id: str, key: Callable[[R], SortKey | None], *, reverse: bool = False) -> None:
         """Order by another value; takes effect with the next `rebuild`."""
@@ -251,7 +253,7 @@ class View(Generic[R]):
         moved = False
         for row in rows:
             order = self._sort_key(row.record)
-            if order != row.order or (fitting is not None and (row in fitting) is not (row.position >= 0)):
+            if order != row.order or (fitting is not None and (row in fitting) is not self.is_shown(row)):
                 self._touched[row] = _Move(True, True, order)
                 moved = True
         return moved
@@ -282,6 +284,24 @@ class View(Generic[R]):
         elif self._touched:
             self._mend(now)
         self._looked_for = looked_for
+
+    def is_shown(self, row: Row[R]) -> bool:
+        """It fits the filter, as of the last `rebuild`."""
+        return self._shown is self._all or row.shown_in == self._shown.number
+
+    def position(self, row: Row[R]) -> int:
+        """Its line while it is shown, else -1. Looked for when asked: numbering ten thousand rows at each change of one
+        would be felt."""
+        order = self.order
+        if 0 <= row.hint < len(order) and order[row.hint] is row:
+            return row.hint
+        if not self.is_shown(row):
+            return -1
+        place = -1 if self._unsorted else self._shown.place(row)
+        if not (0 <= place < len(order) and order[place] is row):
+            place = next((number for number, other in enumerate(order) if other is row), -1)
+        row.hint = place
+        return place
 
     @property
     def is_searching(self) -> bool:
@@ -318,15 +338,12 @@ class View(Generic[R]):
     def _search_from(self, rows: Sequence[Row[R]], now: datetime) -> None:
         """Show those that fit, in the order they have."""
         self._search = None
-        if self._is_filtered or self._shown is not self._all:
-            for row in self.order:
-                row.position = -1
         if not self._is_filtered:
             self._shown = self._all
             self.order = self._all.rows
-            self._number_from(0)
             return
-        self._shown = Sorted(reverse=self.reverse)
+        self._filtered += 1
+        self._shown = Sorted(reverse=self.reverse, number=self._filtered)
         self.order = self._shown.rows
         if len(rows) <= AT_ONCE or not (self.filter.is_slow or self.only is not None):
             self._show(self._fitting(rows, now))
@@ -335,46 +352,37 @@ class View(Generic[R]):
         self.search_on(now)
 
     def _show(self, rows: Sequence[Row[R]]) -> None:
-        first = len(self.order)
+        number = self._shown.number
+        for row in rows:
+            row.shown_in = number
         self._shown.extend(rows)
-        self._number_from(first)
 
     def _settle(self) -> None:
         """Let every row have the sort value it waits for; lists are made anew after that."""
         for row, move in self._touched.items():
             row.order = move.order
-            row.position = -1
         self._touched.clear()
 
     def _mend(self, now: datetime) -> None:
         """Take the touched rows out and put each in its place."""
-        lists = [self._all] if self._shown is self._all else [self._all, self._shown]
-        first = len(self.order)
+        filtered = self._shown is not self._all
         for row, move in self._touched.items():
             if move.was_there:
                 self._all.take_out(row)
-                if row.position >= 0:
-                    first = min(first, row.position)
-                    if len(lists) > 1:
-                        self._shown.take_out(row)
-            row.position = -1
+                if filtered and self.is_shown(row):
+                    self._shown.take_out(row)
+            row.shown_in = -1
         staying = [row for row, move in self._touched.items() if move.stays]
         for row in staying:
             row.order = self._touched[row].order
-        fitting = set(self._fitting(staying, now)) if len(lists) > 1 else set()
+        fitting = set(self._fitting(staying, now)) if filtered else set()
         for row in staying:
-            place = self._all.put_in(row)
+            self._all.put_in(row)
             if row in fitting:
-                place = self._shown.put_in(row)
-            if row in fitting or len(lists) == 1:
-                first = min(first, place)
+                row.shown_in = self._shown.number
+                self._shown.put_in(row)
         self.placed += len(staying)
         self._touched.clear()
-        self._number_from(first)
-
-    def _number_from(self, first: int) -> None:
-        for position, row in enumerate(islice(self.order, first, None), first):
-            row.position = position
 
 
 class _Move(NamedTuple):

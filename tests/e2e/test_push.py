@@ -174,12 +174,13 @@ def says_another_build() -> Program:
 @pytest.mark.parametrize("broken", [dies_at_start, does_not_compile, says_another_build])
 def test_broken_build_is_taken_back(link: Link, home: Path, broken: Callable[[], Program]) -> None:
     """What ran before runs, with its configuration, lease and link; the text says what was wrong."""
-    push(link, config())
+    push(link, config(), account_key="test-key-of-before")
     StatusClient(link).extend(LEASE + timedelta(hours=1))
     before = (os.readlink(home / "current"), (home / "config.json").read_text())
     begun = time.monotonic()
     with pytest.raises(PushFailed) as caught:
         push(link, config(revision=5), wanted=broken())
+    assert (home / "account.key").read_text() == "test-key-of-before\n"
     took = time.monotonic() - begun
     status = parse_status(StatusClient(link).status())
     assert (status.version, status.policy.lease_deadline) == (own_program().version, LEASE + timedelta(hours=1))
@@ -190,20 +191,22 @@ def test_broken_build_is_taken_back(link: Link, home: Path, broken: Callable[[],
 
 def test_build_that_dies_after_its_start_is_taken_back(link: Link, home: Path) -> None:
     """It serves, then ends at the first question through the link: seen without waiting for all the time allowed."""
-    push(link, config())
+    push(link, config(), account_key="test-key-of-before")
     asked = b"    def _health(self, _request: Request) -> Answer:\n"
     dying = b"        if self.__dict__.setdefault('asked', []): os._exit(1)\n        self.asked.append(1)\n"
     begun = time.monotonic()
     with pytest.raises(PushFailed, match="What ran before runs again"):
-        push(link, config(), wanted=spoiled(asked, asked + dying))
+        push(link, config(), wanted=spoiled(asked, asked + dying), account_key="test-key-of-now")
     assert time.monotonic() - begun < 5
+    assert (home / "account.key").read_text() == "test-key-of-before\n"
     assert StatusClient(link).status()["build"] == own_program().build
 
 
 def test_broken_first_build_leaves_nothing_running(link: Link, home: Path) -> None:
     """Nothing ran before: nothing runs after, and no link names the broken build."""
     with pytest.raises(PushFailed, match="Nothing ran there before"):
-        push(link, config(), wanted=dies_at_start())
+        push(link, config(), wanted=dies_at_start(), account_key="test-key-of-now")
+    assert not (home / "account.key").exists()
     assert not (home / "current").exists()
     assert not (home / "run.json").exists()
 

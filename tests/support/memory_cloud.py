@@ -138,6 +138,10 @@ class Cloud:
             self.instances.pop(key.id, None)
         self._leave("terminate")
 
+    def is_gone(self, key: InstanceKey) -> bool:
+        self._arrive("look")
+        return key.id not in self.instances
+
     def set_tags(self, key: InstanceKey, tags: Mapping[str, str]) -> None:
         self._arrive("tags")
         self.tags[key.id] = dict(tags)

@@ -147,6 +147,22 @@ async def test_the_cursor_that_moves_writes_its_two_lines_and_the_details() -> N
         assert len(await on.news()) < 4000
 
 
+async def test_a_table_that_scrolls_is_moved_by_the_terminal_and_not_written_again() -> None:
+    async with recorded(StillFleet(10_000, ManualClock(NOW))) as on:
+        table = on.fleet_screen.table
+        for _ in range(table.rows_on_screen + 3):
+            await on.press("down")
+        await on.news()
+        for key in ("down", "down", "up"):
+            await on.press(key)
+            assert len(await on.news()) < 4000
+        for scroll in (3, 3, -3):
+            table._wheel(scroll)
+            text = await on.news()
+            assert ("\x1b[3M" if scroll > 0 else "\x1b[3L") in text
+            assert cells(on.terminal) == cells(on.wanted())
+
+
 async def test_ctrl_r_repairs_what_another_program_wrote_on_the_screen() -> None:
     async with recorded(sample_fleet()) as on:
         on._stream.feed("\x1b[10;20HBroadcast message from root")

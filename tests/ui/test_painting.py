@@ -153,7 +153,7 @@ async def test_resizing_at_any_moment_keeps_cursor_and_lines() -> None:
             await on.settle()
             table = on.fleet_screen.table
             assert table.cursor_row is not None
-            assert table.cursor_row.position == 299
+            assert table.view.position(table.cursor_row) == 299
             assert table.top + table.rows_on_screen == 300
             for y in range(table.size.height):
                 assert table.render_line(y).cell_length == table.size.width

@@ -164,9 +164,11 @@ def test_rows_put_in_place_one_by_one_stand_as_if_all_were_sorted_anew(seed: int
             view.put(key, record)
         view.rebuild(NOW)
         assert names(view) == rebuilt(view)
-        assert [row.position for row in view.order] == list(range(len(view.order)))
+        assert [view.position(row) for row in view.order] == list(range(len(view.order)))
         shown = set(view.order)
-        assert all(row.position == -1 for row in view.rows.values() if row not in shown)
+        assert all(
+            view.position(row) == -1 and not view.is_shown(row) for row in view.rows.values() if row not in shown
+        )
 
 
 def test_a_few_changed_rows_are_put_in_place_and_the_rest_is_left_alone() -> None:

@@ -101,7 +101,7 @@ class Filtering(Living):
     def on_filter_bar_moved(self, event: object) -> None:
         step = {"up": -1, "down": 1, "pageup": -10, "pagedown": 10}[str(getattr(event, "key", "up"))]
         row = self.table.cursor_row
-        self.table.move_to((row.position if row else 0) + step)
+        self.table.move_to((self.view.position(row) if row else 0) + step)
 
     # -- on and off ---------------------------------------------------------------------------------------------
 

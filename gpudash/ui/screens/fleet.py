@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import monotonic
 from typing import ClassVar, cast
 
 from textual import events
@@ -17,7 +18,7 @@ from gpudash.model.instance import InstanceKey
 from gpudash.model.money import Amount
 from gpudash.ui import columns
 from gpudash.ui import format as fmt
-from gpudash.ui.actions import ACTIONS, BY_ID, bindings
+from gpudash.ui.actions import ACTIONS, BY_ID, bindings, reason_against
 from gpudash.ui.panels import Extras
 from gpudash.ui.scene import Line, Scene
 from gpudash.ui.screens.filtering import Filtering
@@ -43,6 +44,7 @@ COUNT_PAUSE_S = 0.02
 """Between two slices of the first sum over a large fleet."""
 DETAIL_DELAY_S = 0.15
 """The cursor must rest that long before the ledger is asked for events."""
+_IN_FOOTER = sorted((act for act in ACTIONS if act.footer and "fleet" in act.screens), key=lambda act: act.footer)
 
 
 class Narrowed(PaintedBlock):
@@ -88,7 +90,8 @@ class FleetScreen(Filtering, Verbs):
         self._asked_for: object = None
         self._details_height = 0
         self._rest: Timer | None = None
-        """Runs while the cursor rests."""
+        """Runs until the cursor rests."""
+        self._moved_at = 0.0
 
     def compose(self) -> ComposeResult:
         yield self.strip
@@ -100,6 +103,7 @@ class FleetScreen(Filtering, Verbs):
 
     def on_mount(self) -> None:
         self.table.empty = self._empty
+        self.table.on_cursor = self._cursor_moved
         self.restore()
         self.view.replace_all(dict(self.fleet.store.records))
         self.view.rebuild(self.gpudash.scene.now)
@@ -230,14 +234,8 @@ class FleetScreen(Filtering, Verbs):
         self.details.show(self.table.record, Extras(self._events, self._ssh))
 
     def _show_footer(self) -> None:
-        from gpudash.ui.actions import reason_against
-
         situation = self.situation()
-        shown = sorted(
-            (action for action in ACTIONS if action.footer and "fleet" in action.screens),
-            key=lambda action: action.footer,
-        )
-        keys = tuple((action, reason_against(action.id, situation) is None) for action in shown)
+        keys = tuple((action, reason_against(action.id, situation) is None) for action in _IN_FOOTER)
         stop = reason_against("stop", situation) if situation.targets else None
         self.footer.show(FooterFacts(keys, self._lead(), stop or ""))
 
@@ -255,7 +253,8 @@ class FleetScreen(Filtering, Verbs):
         if self.table.marks:
             marked = self.targets()
             rate = sum((_burn(record) for record in marked), Amount())
-            unseen = sum(self.view.rows[record.key].position < 0 for record in marked if record.key in self.view.rows)
+            rows = [self.view.rows[record.key] for record in marked if record.key in self.view.rows]
+            unseen = sum(not self.view.is_shown(row) for row in rows)
             where = f", {unseen} not shown" if unseen else ""
             return ((f"{len(marked)} marked{where} {fmt.usd_rate(rate)}", "accent"), ("   ", "text"))
         return ()
@@ -280,13 +279,22 @@ class FleetScreen(Filtering, Verbs):
         record = self.table.record
         return [] if record is None else [record]
 
-    def on_line_table_highlighted(self) -> None:
+    def _cursor_moved(self) -> None:
         self._events, self._ssh = (), ()
         self._show_details()
         self._show_footer()
-        if self._rest is not None:
-            self._rest.stop()
-        self._rest = self.set_timer(DETAIL_DELAY_S, self._ask_details)
+        self._moved_at = monotonic()
+        if self._rest is None:
+            self._rest = self.set_timer(DETAIL_DELAY_S, self._look_whether_it_rests)
+
+    def _look_whether_it_rests(self) -> None:
+        """One timer for all moves of the cursor: a held arrow key would start and stop thirty a second."""
+        self._rest = None
+        left = self._moved_at + DETAIL_DELAY_S - monotonic()
+        if left > DETAIL_DELAY_S / 10:
+            self._rest = self.set_timer(left, self._look_whether_it_rests)
+        else:
+            self._ask_details()
 
     def _ask_details(self) -> None:
         shown = self.table.record

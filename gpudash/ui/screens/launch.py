@@ -225,6 +225,7 @@ class LaunchScreen(ListScreen[Offer]):
         return words, widget
 
     def on_mount(self) -> None:
+        self.table.on_cursor = self._cursor_moved
         self.call_after_refresh(self.query_one(FilterBar).focus_input)
 
     def on_resize(self, event: events.Resize) -> None:
@@ -388,7 +389,7 @@ class LaunchScreen(ListScreen[Offer]):
     def opened(self) -> None:
         self.action_order()
 
-    def on_line_table_highlighted(self) -> None:
+    def _cursor_moved(self) -> None:
         self._follow_offer()
         self.query_one("#summary", Lines).update_lines()
 

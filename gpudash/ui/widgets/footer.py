@@ -55,8 +55,9 @@ class Footer(PaintedBlock):
         return self._answer.text
 
     def show(self, facts: FooterFacts) -> None:
-        self.facts = facts
-        self.update_lines()
+        if facts != self.facts:
+            self.facts = facts
+            self.update_lines()
 
     def say(self, text: str, token: str = "text") -> None:
         """Answer the last key for a few seconds."""

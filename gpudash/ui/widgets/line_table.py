@@ -30,6 +30,10 @@ _MARGIN = 2
 """Cells before the first column: the cursor's bar and the mark."""
 
 
+_THUMB: Line = (("█", "rule"),)
+_TRACK: Line = (("│", "rule"),)
+
+
 class _Range(NamedTuple):
     """Marks that grow and shrink with Shift and arrows."""
 
@@ -48,6 +52,10 @@ class _Drawn(Generic[R]):
     moment: Scene
     cells: list[Line]
     spans: Line
+    looks: tuple[bool, bool, Line] | None = None
+    """Under the cursor, marked, and its part of the thumb."""
+    line: tuple[Line, tuple[Line, str]] = ((), ((), ""))
+    """The whole line in those looks, and for which spans it was made."""
 
 
 class LineTable(Painted, Generic[R], can_focus=True):
@@ -55,9 +63,6 @@ class LineTable(Painted, Generic[R], can_focus=True):
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("table")]
     DEFAULT_CSS = "LineTable { height: 1fr; width: 1fr; }"
-
-    class Highlighted(Message):
-        """The cursor came to another row."""
 
     class Opened(Message):
         """A row was asked for by Enter or a double click."""
@@ -92,6 +97,8 @@ class LineTable(Painted, Generic[R], can_focus=True):
         """Number of the first row on screen."""
         self.empty: Callable[[], Sequence[Line]] = lambda: ()
         """What stands there instead of rows."""
+        self.on_cursor: Callable[[], None] = lambda: None
+        """Called when the cursor comes to another row, so that what stands around follows in the same frame."""
         self.texts_made = 0
         """Rows whose texts were computed so far; tests count it."""
         self._cursor_position = 0
@@ -115,7 +122,7 @@ class LineTable(Painted, Generic[R], can_focus=True):
     def cursor_row(self) -> Row[R] | None:
         """The row under the cursor while it is shown."""
         row = self.view.rows.get(self.cursor) if self.cursor is not None else None
-        return row if row is not None and row.position >= 0 else None
+        return row if row is not None and self.view.position(row) >= 0 else None
 
     @property
     def record(self) -> R | None:
@@ -136,9 +143,9 @@ class LineTable(Painted, Generic[R], can_focus=True):
                 self._set_cursor(order[min(line, len(order) - 1)])
             elif self.cursor is not None:
                 self.cursor = None
-                self.post_message(self.Highlighted())
+                self.on_cursor()
         elif keep_line:
-            self.top += row.position - self._cursor_position
+            self.top += self.view.position(row) - self._cursor_position
         self._follow()
         if same_moment:
             self.records_changed()
@@ -161,17 +168,17 @@ class LineTable(Painted, Generic[R], can_focus=True):
         self._set_cursor(row)
         self._follow()
         if self.top != old_top or old is None:
-            self.update_lines()
+            self._scrolled(self.top - old_top)
         else:
-            self.update_line(old.position - self.top + 1)
-            self.update_line(row.position - self.top + 1)
+            self.update_line(self.view.position(old) - self.top + 1)
+            self.update_line(self.view.position(row) - self.top + 1)
 
     def select(self, key: Hashable) -> bool:
         """Put the cursor on that row, where it is shown."""
         row = self.view.rows.get(key)
-        if row is None or row.position < 0:
+        if row is None or self.view.position(row) < 0:
             return False
-        self.move_to(row.position)
+        self.move_to(self.view.position(row))
         return True
 
     def toggle_mark(self, *, step: int = 1) -> None:
@@ -180,8 +187,8 @@ class LineTable(Painted, Generic[R], can_focus=True):
         if row is None:
             return
         self.marks ^= {row.key}
-        self.update_line(row.position - self.top + 1)
-        self.move_to(row.position + step)
+        self.update_line(self.view.position(row) - self.top + 1)
+        self.move_to(self.view.position(row) + step)
         self.post_message(self.Marked())
 
     def extend_marks(self, step: int) -> None:
@@ -191,12 +198,13 @@ class LineTable(Painted, Generic[R], can_focus=True):
             return
         if self._range is None or self._range.last != row.key:
             self._range = _Range(row.key, row.key, frozenset(self.marks))
-        self.move_to(row.position + step)
+        self.move_to(self.view.position(row) + step)
         now = self.cursor_row or row
         self._range = self._range._replace(last=now.key)
         first = self.view.rows.get(self._range.first)
-        start = first.position if first is not None and first.position >= 0 else now.position
-        low, high = min(start, now.position), max(start, now.position)
+        here = self.view.position(now)
+        start = -1 if first is None else self.view.position(first)
+        low, high = (min(start, here), max(start, here)) if start >= 0 else (here, here)
         self.marks = {*self._range.before, *(row.key for row in self.view.order[low : high + 1])}
         self.update_lines()
         self.post_message(self.Marked())
@@ -230,21 +238,21 @@ class LineTable(Painted, Generic[R], can_focus=True):
         return row.record if now is None else now
 
     def _set_cursor(self, row: Row[R]) -> None:
-        self._cursor_position = row.position
+        self._cursor_position = self.view.position(row)
         if row.key != self.cursor:
             self.cursor = row.key
-            self.post_message(self.Highlighted())
+            self.on_cursor()
 
     def _follow(self) -> None:
         """Scroll so that the cursor is on screen and no line is wasted."""
         height, count = self.rows_on_screen, len(self.view.order)
         row = self.cursor_row
         if row is not None:
-            self._cursor_position = row.position
-            if row.position < self.top:
-                self.top = row.position
-            elif row.position >= self.top + height > 0:
-                self.top = row.position - height + 1
+            position = self._cursor_position = self.view.position(row)
+            if position < self.top:
+                self.top = position
+            elif position >= self.top + height > 0:
+                self.top = position - height + 1
         self.top = max(0, min(self.top, count - height))
 
     # -- keys and mouse -----------------------------------------------------------------------------------------
@@ -269,7 +277,7 @@ class LineTable(Painted, Generic[R], can_focus=True):
 
     def _step(self, step: int) -> None:
         row = self.cursor_row
-        self.move_to(0 if row is None else row.position + step)
+        self.move_to(0 if row is None else self.view.position(row) + step)
 
     def on_click(self, event: events.Click) -> None:
         """A title sorts, a row gets the cursor, the first cells mark, a double click opens."""
@@ -302,11 +310,16 @@ class LineTable(Painted, Generic[R], can_focus=True):
         if top == self.top:
             self._step(1 if step > 0 else -1)
             return
-        self.top = top
+        old_top, self.top = self.top, top
         row = self.cursor_row
         if row is not None:
-            inside = min(max(row.position, top), top + height - 1)
+            inside = min(max(self.view.position(row), top), top + height - 1)
             self._set_cursor(self.view.order[inside])
+        self._scrolled(top - old_top)
+
+    def _scrolled(self, step: int) -> None:
+        """Rows stand so many lines higher: what was drawn of them goes along."""
+        self.shift_lines(1, step)
         self.update_lines()
 
     def on_resize(self) -> None:
@@ -330,14 +343,16 @@ class LineTable(Painted, Generic[R], can_focus=True):
         if position >= len(order):
             return (), self.ground
         row = order[position]
-        on_cursor, marked = row.key == self.cursor, row.key in self.marks
-        spans = self._spans(row)
-        ground = "cursor" if on_cursor else "marked" if marked else self.ground
-        margin = ((("▌" if on_cursor else " ") + ("✓" if marked else " "), "mark"),)
-        thumb = self._thumb(y)
-        return (margin + spans + thumb if thumb else margin + spans), ground
+        looks = (row.key == self.cursor, row.key in self.marks, self._thumb(y))
+        drawn = self._say_now(row)
+        if drawn.looks != looks or drawn.line[0] is not drawn.spans:
+            on_cursor, marked, thumb = looks
+            ground = "cursor" if on_cursor else "marked" if marked else self.ground
+            margin = ((("▌" if on_cursor else " ") + ("✓" if marked else " "), "mark"),)
+            drawn.looks, drawn.line = looks, (drawn.spans, (margin + drawn.spans + thumb, ground))
+        return drawn.line[1]
 
-    def _spans(self, row: Row[R]) -> Line:
+    def _say_now(self, row: Row[R]) -> _Drawn[R]:
         layout = self._layout()
         record, moment = self._record(row), self._moment
         if moment is None:
@@ -356,9 +371,9 @@ class LineTable(Painted, Generic[R], can_focus=True):
                     news = True
             if news:
                 drawn.spans = (*chain.from_iterable(cells), self._tail)
-        return drawn.spans
+        return drawn
 
-    def _say(self, key: Hashable, record: R, drawn: _Drawn[R] | None) -> Line:
+    def _say(self, key: Hashable, record: R, drawn: _Drawn[R] | None) -> _Drawn[R]:
         """Everything anew, for the moment it is now."""
         self.texts_made += 1
         scene = self.scene()
@@ -368,8 +383,8 @@ class LineTable(Painted, Generic[R], can_focus=True):
             spans = drawn.spans
         if len(self._cache) > 500:
             self._cache.clear()
-        self._cache[key] = _Drawn(record, self._moment or scene, cells, spans)
-        return spans
+        drawn = self._cache[key] = _Drawn(record, self._moment or scene, cells, spans)
+        return drawn
 
     def _layout(self) -> list[Placed[R]]:
         width = self._width
@@ -410,7 +425,7 @@ class LineTable(Painted, Generic[R], can_focus=True):
             return ()
         size = max(1, height * height // count)
         start = round((height - size) * self.top / (count - height))
-        return (("█" if start <= y - 1 < start + size else "│", "rule"),)
+        return _THUMB if start <= y - 1 < start + size else _TRACK
 
 
 def _cell(place: Placed[R], record: R, scene: Scene) -> Line:

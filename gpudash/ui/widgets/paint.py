@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -18,6 +19,10 @@ from gpudash.ui.themes import ThemeFile
 
 if TYPE_CHECKING:
     from gpudash.ui.app import GpudashApp
+
+
+T = TypeVar("T")
+_NOWHERE = sys.maxsize
 
 
 class Painter:
@@ -79,6 +84,8 @@ class Painted(Widget):
         self._strips: list[Strip | None] = []
         self._kept: dict[tuple[Line, str], Strip] = {}
         """Strips by what they say: a line that comes back, as all do when a table scrolls, is not made anew."""
+        self._shifted = _NOWHERE
+        """The first line that stands elsewhere now, though it may say what it said."""
         self._width = self._height = 0
         self._painter: Painter | None = None
         self.lines_drawn = 0
@@ -115,18 +122,31 @@ class Painted(Widget):
             return height
         dirty: list[int] = []
         drawn, strips = self._drawn, self._strips
+        shifted, self._shifted = self._shifted, _NOWHERE
         for y in range(height):
             new = self.line_at(y)
             old = drawn[y]
-            if new[0] is old[0] and new[1] == old[1]:
+            if new is old or (new[0] is old[0] and new[1] == old[1]):
+                if y >= shifted:
+                    dirty.append(y)
                 continue
             if new != old:
                 drawn[y] = new
                 strips[y] = None
                 dirty.append(y)
+            elif y >= shifted:
+                dirty.append(y)
         if dirty:
             self._refresh_lines(dirty)
         return len(dirty)
+
+    def shift_lines(self, first: int, step: int) -> None:
+        """What was drawn from line `first` on stands `step` lines higher; the next `update_lines` draws all of them."""
+        if 0 < abs(step) < len(self._drawn) - first:
+            nothing: tuple[Line, str] = ((), "")
+            self._drawn[first:] = _shifted(self._drawn[first:], step, nothing)
+            self._strips[first:] = _shifted(self._strips[first:], step, None)
+            self._shifted = first
 
     def update_line(self, y: int) -> None:
         """The same for one line."""
@@ -210,7 +230,8 @@ class Painted(Widget):
             last = y
         regions.append(Region(0, first, width, last - first + 1))
         self.refreshes += len(regions)
-        self.refresh(*regions)
+        self._set_dirty(*regions)
+        self.gpudash.frames.want(self)
 
 
 class PaintedBlock(Painted):
@@ -243,3 +264,9 @@ class PaintedBlock(Painted):
     def _size_changed(self) -> None:
         super()._size_changed()
         self._made_for = None
+
+
+def _shifted(lines: list[T], step: int, nothing: T) -> list[T]:
+    """The same lines `step` places nearer to the front, and nothing where there is none."""
+    gap = [nothing] * abs(step)
+    return [*lines[step:], *gap] if step > 0 else [*gap, *lines[:step]]
