@@ -32,6 +32,7 @@ from gpudash.fleet.actions import Actions
 from gpudash.fleet.changes import ChangeSet
 from gpudash.fleet.desk import Desk
 from gpudash.fleet.endpoints import billed
+from gpudash.fleet.families import Families, Orphan, left_alone
 from gpudash.fleet.hostpoll import HostReading
 from gpudash.fleet.keeping import Keeper, News
 from gpudash.fleet.lanes import Lanes
@@ -86,6 +87,7 @@ class Session:
         self.actions = Actions(desk)
         self.tidier = Tidier(desk, paths.state_dir() / "clean-up")
         self.keeper = Keeper(desk, self.actions, self.tidier.note)
+        self.families = Families(desk, self.actions, self.keeper.ended_at)
         self.lanes = Lanes()
         self.on_host_change: Callable[[InstanceKey], None] | None = None
         """Called from a thread of a link whenever it or one of its forwards changed."""
@@ -512,13 +514,25 @@ class Session:
         return change
 
     def tidy(self, timeout_s: float) -> list[CleanUp]:
-        """Take away what ended instances left, wherever that is due; what was done and what stands in the way."""
-        pending = [
-            self.lanes["tidy", account].submit(self.tidier.tidy, account, region)
-            for account, region in self.tidier.due()
-        ]
+        """Take away what ended instances left, wherever that is due; what was done and what stands in the way.
+
+        Child instances are not ended here (see `end_orphans`); a round only waits for them.
+        """
+        due = self.tidier.due()
+        alone = {(o.record.key.account, o.record.key.region) for o in self.orphans()} if due else set()
+        pending = [self.lanes["tidy", place[0]].submit(self.tidier.tidy, *place, place in alone) for place in due]
         done = wait(pending, timeout=timeout_s).done
         return [found for future in done if (found := future.result()) is not None]
+
+    def orphans(self) -> list[Orphan]:
+        """Child instances whose parent is proved to have ended."""
+        return self.families.orphans(left_alone(self.store.records))
+
+    def end_orphans(self) -> list[Operation]:
+        """Ask for the ends of child instances whose parent has ended, as far as one round may."""
+        operations = self.families.end(self.orphans(), self.actions.end)
+        self.drain()
+        return operations
 
     def drain(self) -> ChangeSet:
         """Put operations that moved in lanes, and pages of lists that are still coming, into the store."""

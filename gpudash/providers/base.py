@@ -156,6 +156,8 @@ class CleanUp:
     deleted: tuple[str, ...]
     failed: tuple[tuple[str, str], ...]
     """Id and reason of what stands in the way; tried again at the next round."""
+    waiting: tuple[str, ...] = ()
+    """What has to stay for now because something uses it, which is nobody's fault; looked at again."""
 
 
 @runtime_checkable

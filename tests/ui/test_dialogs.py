@@ -11,6 +11,7 @@ from textual.widgets import Button, Input
 from gpudash.clock import ManualClock
 from gpudash.fleet.changes import ChangeSet
 from gpudash.model.policy import EndAction
+from gpudash.ui import format as fmt
 from gpudash.ui.screens.confirm import ConfirmEnd
 from gpudash.ui.screens.extend import ExtendScreen
 from gpudash.ui.screens.launch import LaunchScreen
@@ -190,8 +191,27 @@ async def test_extend_shows_each_amount_with_its_end_and_its_cost() -> None:
         await on.go_to("train-llama")
         await on.press("+")
         words = on.text()
-        for word in ("15:16", "hard deadline 20:00", "15:46", "$11.96", "$47.84", "4h44m", "$113.2"):
+        for word in ("15:16", "hard deadline 20:00", "15:46", "~$11.97", "~$47.88", "4h44m", "~$113.3"):
             assert word in words
+        assert "an hour $23.92 compute + ~$0.02 disk = ~$23.94/h" in words
+
+
+async def test_what_an_extend_costs_is_what_the_deadline_then_costs_more() -> None:
+    """The dialog and the costs page count by the same meters, disk included."""
+    fleet = sample_fleet()
+    async with stage(fleet) as on:
+        await on.go_to("train-llama")
+        (before,) = on.fleet_screen.targets()
+        await on.press("+", "down")
+        (shown,) = [line for line in on.text("ChoiceList").splitlines() if line.strip(" ▸").startswith("1h ")]
+        await on.press("enter")
+        now = fleet.clock.now()
+        was, will = before.projected(now), fleet.store.records[before.key].projected(now)
+        assert was is not None
+        assert will is not None
+        assert f"~${will.usd - was.usd:.2f}" in shown
+        await on.press("c")
+        assert fmt.money(will) in on.text()
 
 
 async def test_extend_beyond_the_hard_deadline_is_refused_with_what_is_allowed() -> None:

@@ -60,6 +60,7 @@ def parse_instance(record: Mapping[str, Any], account: str, region: str, known: 
         managed=tag.get(tags.MANAGED) == "true",
         created_at=first_launch(record, tag),
         started_at=started_at,
+        ended_at=states.ended_at(record),
         price=_price(record, is_spot, known),
         storage_price=None if is_gone else _storage_price(record, volumes, known),
         disk_gb=sum(sizes) if whole else None,
