@@ -25,7 +25,7 @@ from gpudash import __version__
 from gpudash.clock import Clock, SystemClock
 from gpudash.errors import Ambiguous, AuthRefused, ProviderError, RateLimited, Unreachable
 from gpudash.providers.http.answer import Answer, Judge, Verdict, decode, general, http_date, retry_after_s
-from gpudash.providers.http.throttle import Throttle
+from gpudash.providers.http.throttle import Gate
 from gpudash.providers.http.transport import Deadline, Timeouts, make_client
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Api:
         clock: Clock,
         judge: Judge | None = None,
         timeouts: Timeouts | None = None,
-        throttle: Throttle | None = None,
+        throttle: Gate | None = None,
         next_key: Callable[[], bool] | None = None,
     ) -> None:
         self.label, self.base_url, self.account = label, base_url.rstrip("/"), account
@@ -103,7 +103,7 @@ class Api:
         params: Mapping[str, Any] | None = None,
         json: Any = None,
         expect: type = dict,
-        throttle: Throttle | None = None,
+        throttle: Gate | None = None,
     ) -> Any:
         """Ask something that changes nothing, and return the decoded answer.
 
@@ -131,7 +131,7 @@ class Api:
         params: Mapping[str, Any] | None = None,
         json: Any = None,
         expect: type | None = dict,
-        throttle: Throttle | None = None,
+        throttle: Gate | None = None,
     ) -> Any:
         """Ask for a change, once; nothing is repeated. Arguments as for `read`.
 
@@ -194,7 +194,7 @@ class Api:
         doing: str,
         params: Mapping[str, Any] | None,
         json: Any,
-        throttle: Throttle | None,
+        throttle: Gate | None,
         *,
         write: bool,
     ) -> Answer:
