@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ from gpudash.hosts.auth import AuthUndecided, PassphraseWanted
 from gpudash.hosts.hostkeys import HostKeyUndecided
 from gpudash.hosts.sshcmd import ssh_argv
 from gpudash.model.instance import InstanceKey, SshAddress
+from gpudash.model.sshkey import key_name
 from tests.support.links import QUICK, STRICT, descriptors
 from tests.support.sshd import Sshd, free_port, make_key, until
 from tests.support.waiting import PATIENCE_S
@@ -165,6 +167,44 @@ def test_refused_keys_are_named(hosts: Hosts, sshd: Sshd) -> None:
     with pytest.raises(AuthUndecided):
         link.wait_up(PATIENCE_S)
     assert sshd.log().count("Connection closed by authenticating user") <= 1
+    link.retry()
+    link.wait_up(PATIENCE_S)
+
+
+@pytest.mark.usefixtures("agent")
+def test_a_refusal_names_the_key_here_that_fits(hosts: Hosts, sshd: Sshd, own_home: Path) -> None:
+    """The key that the cloud gave to the machine lies here under another name: what is advised opens the door."""
+    folder = own_home / ".ssh"
+    folder.mkdir()
+    make_key(folder / "id_ed25519")
+    for suffix in ("", ".pub"):
+        shutil.copy(f"{sshd.user_key}{suffix}", folder / f"work{suffix}")
+    public = folder / "work.pub"
+    given = key_name(public.read_text().split()[1])
+    address = dataclasses.replace(sshd.address, identity_file=None, given_key=given)
+    link = hosts.link(sshd.instance(ssh=address))
+    with pytest.raises(AuthUndecided) as refused:
+        link.wait_up(PATIENCE_S)
+    hint = str(refused.value.hint)
+    advised = f"ssh-add {folder / 'work'}"
+    assert f"gave it the key {given}, which is {public}: {advised}" in hint
+    subprocess.run([*advised.split()[:1], "-q", advised.split()[1]], check=True)
+    link.retry()
+    link.wait_up(PATIENCE_S)
+
+
+def test_a_refusal_says_that_no_key_here_fits_and_how_to_add_one(hosts: Hosts, sshd: Sshd, own_home: Path) -> None:
+    """The line that it names, put where it says, opens the door."""
+    folder = own_home / ".ssh"
+    folder.mkdir()
+    public = make_key(folder / "id_ed25519").with_suffix(".pub")
+    link = hosts.link(sshd.instance(ssh=dataclasses.replace(sshd.address, identity_file=None, given_key="laptop")))
+    with pytest.raises(AuthUndecided) as refused:
+        link.wait_up(PATIENCE_S)
+    hint = str(refused.value.hint)
+    assert "gave it the key laptop, and no key in ~/.ssh is that one" in hint
+    assert f"put the line of {public} into ~{sshd.user}/.ssh/authorized_keys" in hint
+    sshd.authorize(public)
     link.retry()
     link.wait_up(PATIENCE_S)
 
