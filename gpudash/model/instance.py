@@ -78,6 +78,8 @@ class SshAddress:
     """Where this address lets a person type and carries nothing else: why, and what to do. None where all goes."""
     host_key_since: datetime | None = None
     """Where the host's disk was made anew at that moment, its key with it: keys seen before do not count."""
+    given_key: str | None = None
+    """Name of the public key that the cloud gave to the machine, where it tells that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,22 @@ async def test_promise_10_the_name_is_typed_where_data_is_lost() -> None:
         assert ends(fleet) == [(key, EndAction.TERMINATE)]
 
 
+async def test_promise_10_what_is_terminated_with_it_is_named() -> None:
+    """Its child instances; a stop leaves them alone and does not speak of them."""
+    fleet = sample_fleet()
+    parent, child, *_ = sorted(fleet.store.records.values(), key=lambda r: r.instance.name != "comfy")
+    given = {"parent": parent.key.id, "managed": True, "launch_token": "t", "name": "its-worker"}
+    key = replace(parent.key, id="its-worker")
+    fleet.store.records[key] = replace(child, instance=replace(child.instance, key=key, **given))
+    async with stage(fleet) as on:
+        await on.go_to("comfy")
+        await on.press("X")
+        assert "its-worker: terminated with it" in on.text()
+        assert on.app.screen.query_one("#act", Button).disabled
+        await on.press("escape", "x")
+        assert "terminated with it" not in on.text()
+
+
 async def test_promise_10_no_name_is_asked_where_nothing_is_lost() -> None:
     fleet = sample_fleet()
     record = next(r for r in fleet.store.records.values() if r.instance.name == "comfy")

@@ -139,7 +139,8 @@ def _ssh(record: Mapping[str, Any], tag: Mapping[str, str], known: Known) -> Ssh
     if not host or states.provider_state(record) in {"terminated", "shutting-down", "stopped"}:
         return None
     user = tag.get(tags.SSH_USER) or known.users.get(str(record.get("ImageId")), "ec2-user")
-    return SshAddress(str(host), 22, user, identity_file=known.identity_files.get(str(record.get("KeyName"))))
+    given = str(record.get("KeyName") or "") or None
+    return SshAddress(str(host), 22, user, identity_file=known.identity_files.get(given or ""), given_key=given)
 
 
 def _disks(volumes: list[Volume | None], *, goes: bool) -> str | None:
