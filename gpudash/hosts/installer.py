@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
-PATIENCE_S = 8.0  # a build that does not answer by then is broken
+PATIENCE_S = 20.0  # a build that does not answer by then is broken
 UNITS = "/etc/systemd/system/"
 UNIT = "gpudash-statusd.service"
 ONSTART, POST_START = "/root/onstart.sh", "/post_start.sh"
@@ -280,10 +280,10 @@ class Install:
         return asked.returncode != 0
 
     def is_running(self) -> bool:
-        """Whether a statusd of this home lives: it holds its lock for life."""
+        """Whether a statusd of this home lives: it holds its lock for life. Looking keeps nobody from starting one."""
         try:
             with open(self.path("lock")) as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except FileNotFoundError:
             return False
         except OSError:

@@ -25,10 +25,10 @@ from gpudash.hosts.client import ask_health
 from gpudash.hosts.link import Link
 from gpudash.hosts.probe import Sight, probe
 
-HEALTH_S = 8.0
-"""How long the new build has to answer through the link."""
+HEALTH_S = 20.0
+"""How long the new build has to answer through the link; a busy host starts a program slowly."""
 
-INSTALL_S = 60.0
+INSTALL_S = 120.0
 """For the program on the host: stopping a daemon that hangs, a failed start and the way back all fit in."""
 
 UNIT = """\

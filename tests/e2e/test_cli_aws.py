@@ -22,8 +22,6 @@ from tests.support.cli import Cli
 
 REGIONS = ("us-east-1", "eu-west-1", "ap-south-1")
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture
 def front() -> Iterator[Front]:

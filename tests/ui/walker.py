@@ -118,6 +118,8 @@ class WatchedApp(StayingApp):
 
     async def run_action(self, action: Any, default_namespace: Any = None, namespaces: Any = None) -> bool:
         self._walker.remember()
+        if action == "quit" and self._walker.is_walking:  # a click on the last line, or a line of the palette
+            return True
         return await super().run_action(action, default_namespace, namespaces)
 
 
@@ -127,6 +129,7 @@ class Walker:
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
         self.app: GpudashApp | None = None
+        self.is_walking = False
         self.pressed: list[str] = []
         self.asked: list[tuple[str, object]] = []
         """What was asked to be changed, and of which instance."""
@@ -153,6 +156,7 @@ class Walker:
         assert app is not None
         loop = asyncio.get_running_loop()
         end, next_fault = loop.time() + seconds, 0.0
+        self.is_walking = True
         while loop.time() < end and not self.wrong:
             if loop.time() > next_fault:
                 self._turn_a_fault()
@@ -166,6 +170,7 @@ class Walker:
             assert app.crash is None, self.pressed[-40:]
             assert app.is_running, self.pressed[-40:]
             assert len(app.screen_stack) < 12, self.pressed[-40:]
+        self.is_walking = False
 
     def _next(self) -> list[str]:
         """One key; in a dialog that wants something typed, now and then just that."""
