@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpudash.cli import carry, jsonview, words
+from gpudash.cli import carry, jsonview, ownkey, words
 from gpudash.cli.acting import forbidden
 from gpudash.cli.hostfilter import host_options
 from gpudash.cli.listing import POLL_S
@@ -110,6 +110,7 @@ def launch(
             run.out.talk(line)
         if not yes:
             confirm(run.out, order)
+            ownkey.offer_one(run.out, session.actions.launch_options(order.account), order.options)
         operation = session.actions.launch(order)
         tell_refusals(run.out, operation)
         return carry.through(run, session, operation, timeout_s=0.0 if no_wait else timeout.total_seconds())

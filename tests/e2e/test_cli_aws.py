@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -164,6 +169,29 @@ def test_the_next_region_takes_it_where_the_first_has_none(front: Front, cli: Cl
     assert answer.code == 6, answer
     assert f"none free there; t3.micro in {then[0]} instead" in answer.err
     assert [len(running(region)) for region in (first, *then)] == [0, 1, 0]
+
+
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_who_has_no_key_is_offered_one(front: Front, cli: Cli, answer: str) -> None:
+    """At a terminal, after the price; a no makes nothing, and the launch says what is missing."""
+    public = cli.home / ".ssh" / "id_ed25519.pub"
+    public.unlink()
+    ours, theirs = pty.openpty()
+    argv = [sys.executable, "-m", "gpudash", "launch", "--type", "t3.micro", "--region", "us-east-1", "--name", "keyed"]
+    small = [word for word in SMALL if word != "--yes"]
+    environment = {name: value for name, value in cli.env.items() if name != "SSH_AUTH_SOCK"}
+    with subprocess.Popen([*argv, *small], stdin=theirs, stderr=theirs, stdout=theirs, env=environment) as program:
+        os.close(theirs)
+        os.write(ours, f"y\n{answer}\n".encode())
+        said = b""
+        with contextlib.suppress(OSError):  # Linux ends a terminal whose other side is closed so
+            while piece := os.read(ours, 4096):
+                said += piece
+        os.close(ours)
+    assert program.returncode == (6 if answer == "y" else 2), said
+    assert b"without a pass phrase?" in said
+    assert (public.exists(), len(running("us-east-1"))) == ((True, 1) if answer == "y" else (False, 0)), said
+    assert (b"No SSH public key was found" in said) is (answer == "n")
 
 
 def test_terminate_takes_away_what_the_instance_leaves(front: Front, cli: Cli) -> None:
