@@ -212,7 +212,7 @@ def test_a_clock_that_runs_fast_changes_no_promise() -> None:
         assert verdict is not None
         assert verdict.level is GuardLevel.ARMED, verdict.reason
         assert session.store.health["sandbox", "sandbox-east"].state == "ok"
-        held = session.actions.end(key, EndAction.TERMINATE, hold_s=2)
+        held = session.actions.end(key, EndAction.TERMINATE, hold_s=6)
         session.clock.sleep(1)
         assert session.actions.advance(held).stage is Stage.INTENDED
         assert session.settle_until(held.id, PATIENCE_S).stage is Stage.PROVED
@@ -302,8 +302,8 @@ def test_promise_01_an_end_without_effect_is_still_billing_until_it_works(
     session: Session, worker: InstanceKey
 ) -> None:
     fault("no-effect")
-    end = session.settle_until(session.actions.end(worker, EndAction.TERMINATE).id, 7.5)
-    assert end.stage is Stage.RETRYING
+    end = session.actions.end(worker, EndAction.TERMINATE)
+    eventually(lambda: session.settle_until(end.id, 2).stage is Stage.RETRYING, "it is asked for again")
     assert session.record(worker).still_billing_since() == end.requested_at
     fault("no-effect", on=False)
     session.actions.end(worker, EndAction.TERMINATE)

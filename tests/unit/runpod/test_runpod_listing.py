@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from support.clouds import find, launched, listing, reach
@@ -262,3 +263,18 @@ def test_a_limit_that_is_used_up_is_waited_for_before_runpod_refuses(cloud: Runp
     assert cloud.fake.count("GET", "^/v2/pods$") == asked
     cloud.clock.advance(51)
     assert listing(cloud).complete
+
+
+def test_a_pod_without_a_gpu_is_listed_and_bills(cloud: RunpodCloud) -> None:
+    """It costs as much as the cloud says, so it is a row like every other."""
+    launched(cloud)
+
+    def without_gpu(body: Any) -> Any:
+        cpu = {"cpu": {"id": "cpu5c", "vcpuCount": 4, "memory": 8}, "cost": 0.14}
+        return {"pods": [{name: pod[name] for name in pod if name != "gpu"} | cpu for pod in body["pods"]]}
+
+    with cloud.fake.fault(Fault("cpu", changed(without_gpu), path="pods")):
+        (pod,) = listing(cloud).items
+    assert (pod.instance_type, pod.gpu_count, pod.bills_compute) == ("cpu5c-4", 0, True)
+    assert pod.price is not None
+    assert pod.price.usd_per_hour == Decimal("0.14")
