@@ -3945,12 +3945,13 @@ tick();
 def take_lock(home: str) -> int:
     """Hold the home folder for life; Problem with code 3 when another statusd does."""
     fd = os.open(os.path.join(home, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        holder = os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
-        os.close(fd)
-        raise Problem(f"statusd already runs here as pid {holder}", 3) from None
+    while not can_lock(fd, fcntl.LOCK_EX):
+        if not can_lock(fd, fcntl.LOCK_SH):
+            holder = os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
+            os.close(fd)
+            raise Problem(f"statusd already runs here as pid {holder}", 3)
+        fcntl.flock(fd, fcntl.LOCK_UN)  # somebody looks whether one runs, which takes a moment
+        time.sleep(0.01)
     with contextlib.suppress(OSError):  # on a full disk --stop finds the pid in run.json
         os.ftruncate(fd, 0)
         os.pwrite(fd, b"%d\n" % os.getpid(), 0)
@@ -3964,13 +3965,18 @@ def is_locked(home: str) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    else:
-        return False
+        return not can_lock(fd, fcntl.LOCK_SH)
     finally:
         os.close(fd)
+
+
+def can_lock(fd: int, kind: int) -> bool:
+    """Take a lock without waiting. Who only looks takes a shared one: it keeps no other from looking."""
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def set_aside(path: str, kind: str) -> str:
@@ -4272,14 +4278,22 @@ def own_script(home: str) -> str:
 
 def stop_running(home: str) -> int:
     """End the statusd of this home and wait until its lock is free."""
-    if not is_locked(home):
-        sys.stdout.write("statusd does not run here\n")
-        return 0
-    pid = holder_of(home)
+    pause, until = threading.Event(), boot_seconds() + 1.0
+    pid = 0
+    while not pid:
+        if not is_locked(home):
+            sys.stdout.write("statusd does not run here\n")
+            return 0
+        try:
+            pid = holder_of(home)
+        except Problem:  # it may have taken its lock this very moment, or be letting go of it
+            if boot_seconds() >= until:
+                raise
+            pause.wait(0.02)
     for number, patience in ((signal.SIGTERM, 4.0), (signal.SIGKILL, 5.0)):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
-        pause, until = threading.Event(), boot_seconds() + patience
+        until = boot_seconds() + patience
         while boot_seconds() < until:
             if not is_locked(home):
                 sys.stdout.write(f"statusd (pid {pid}) stopped\n")

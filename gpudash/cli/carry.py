@@ -79,8 +79,24 @@ def through(run: Run, session: Session, operation: Operation, *, timeout_s: floa
         operation = session.settle_until(operation.id, timeout_s, tell)
         tell(operation)
     if operation.verb is Change.TERMINATE and operation.stage is Stage.PROVED:
+        end_children(run, session, timeout_s)
         tidy_up(run, session)
     return answer(run, session, operation, done=done)
+
+
+def end_children(run: Run, session: Session, timeout_s: float) -> None:
+    """End the instances that go with it, each proved like any other end, and say so."""
+    for operation in session.end_orphans():
+        run.out.talk(f"{operation.name} goes with it:")
+        ended = session.settle_until(operation.id, timeout_s)
+        if ended.stage is Stage.PROVED:
+            run.out.talk(f"✓ terminated {operation.name}")
+        else:
+            said = sentence(one_line(ended.detail or ended.stage.value))
+            run.out.talk(f"✗ {operation.name} is not proved gone: {said} The next gpudash that acts goes on.")
+    if left := session.orphans():
+        names = ", ".join(orphan.name for orphan in left)
+        run.out.talk(f"✗ These go with ended instances and are still there: {names}. `gpudash watchdog` ends them.")
 
 
 def tidy_up(run: Run, session: Session) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpudash.cli import permitted, words
+from gpudash.cli import balances, permitted, words
 from gpudash.cli.verb import Run, Verb, pass_run
 from gpudash.clock import SystemClock, iso
 from gpudash.errors import ConfigError, ExitCode, GpudashError
@@ -30,7 +30,7 @@ PROGRAMS = {
 
 
 @click.command(cls=Verb)
-@click.option("--offline", is_flag=True, help="Ask no cloud which calls are allowed.")
+@click.option("--offline", is_flag=True, help="Ask no cloud what is allowed and what is left.")
 @click.option(
     "--policy",
     type=click.Choice(["person", "instance", "trust"]),
@@ -59,6 +59,7 @@ def doctor(run: Run, offline: bool, policy: str | None, account: str | None) -> 
         "accounts": _accounts(config, findings) if config else [],
         "credentials": _credentials(),
         "permissions": permitted.examined(config, findings) if config and not offline else [],
+        "balances": balances.told(config, findings) if config and not offline else [],
         "paths": _paths(findings),
         "ledger": _ledger(findings),
         "sandbox": _sandbox(),
@@ -219,6 +220,7 @@ def report(body: dict[str, Any]) -> list[str]:
         word = item["problem"] or ("usable" if item["usable"] else "no adapter in this version")
         facts.append(("found", f"{item['provider']} key at {item['where']}: {word}"))
     facts += permitted.lines(body["permissions"])
+    facts += [("balance", f"{one['account']}: {one['text']}") for one in body["balances"]]
     facts += [(name, path) for name, path in body["paths"].items()]
     size = f"{ledger['bytes']} bytes" if ledger["exists"] else "none yet"
     facts.append(("ledger", f"{ledger['path']} ({size})"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import click
@@ -11,6 +12,7 @@ from gpudash.cli.acting import TIMEOUT, is_so, target_of
 from gpudash.cli.output import Output, can_ask
 from gpudash.cli.verb import ID, Run, Verb, pass_run
 from gpudash.errors import Refused
+from gpudash.fleet.families import children_of
 from gpudash.fleet.record import Record
 from gpudash.model.capability import Verb as Change
 from gpudash.model.instance import Instance
@@ -106,12 +108,13 @@ def _end(run: Run, target: str, action: EndAction, *, yes: bool, timeout: timede
         if is_so(Change(action.value), record):
             return carry.already(run, session, record, Change(action.value))
         if not yes:
-            confirm(run.out, record, action, session.clock.now())
+            children = children_of(record.key, session.store.records.values())
+            confirm(run.out, record, action, session.clock.now(), children)
         operation = session.actions.end(record.key, action)
         return carry.through(run, session, operation, timeout_s=timeout.total_seconds())
 
 
-def confirm(out: Output, record: Record, action: EndAction, now: datetime) -> None:
+def confirm(out: Output, record: Record, action: EndAction, now: datetime, children: Sequence[Record] = ()) -> None:
     """Ask a person. Where data would be lost, only the instance's own name is a yes.
 
     Raises:
@@ -120,9 +123,12 @@ def confirm(out: Output, record: Record, action: EndAction, now: datetime) -> No
     machine = record.instance
     for line in question(record, action, now):
         out.talk(line)
+    if children and action is EndAction.TERMINATE:
+        names = ", ".join(words.printable(child.instance.name or child.key.id) for child in children)
+        out.talk(f"  also     {names}: terminated with it, and what is on them is lost")
     if not can_ask():
         raise Refused(f"{action.value} {machine.key} was not confirmed.", hint="Without a terminal, add --yes.")
-    loses_data = action is EndAction.TERMINATE and machine.lost_on_terminate is not None
+    loses_data = action is EndAction.TERMINATE and bool(machine.lost_on_terminate or children)
     if loses_data and machine.name:
         confirmed = out.ask(f"Type the name ({words.printable(machine.name)}) to confirm: ") == machine.name
     else:

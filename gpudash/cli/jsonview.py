@@ -123,10 +123,13 @@ def providers(healths: Iterable[Health], balances: Mapping[str, Balance]) -> lis
     by_account: dict[str, list[Health]] = {}
     for health in healths:
         by_account.setdefault(health.account, []).append(health)
-    return [_provider(account, regions) | _balance(balances.get(account)) for account, regions in by_account.items()]
+    return [
+        _provider(account, regions) | balance_fields(balances.get(account)) for account, regions in by_account.items()
+    ]
 
 
-def _balance(balance: Balance | None) -> Json:
+def balance_fields(balance: Balance | None) -> Json:
+    """What is left, and how long it lasts; nothing where it is not known."""
     if balance is None:
         return {}
     return {"balance_usd": float(balance.usd), "runway_s": seconds(balance.runway), "balance_as_of": iso(balance.as_of)}

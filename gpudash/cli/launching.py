@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpudash.cli import carry, jsonview, words
+from gpudash.cli import carry, jsonview, ownkey, words
 from gpudash.cli.acting import forbidden
 from gpudash.cli.hostfilter import host_options
 from gpudash.cli.listing import POLL_S
@@ -22,7 +22,7 @@ from gpudash.errors import ExitCode, NoCapacity, Refused, Unreachable, UsageErro
 from gpudash.fleet.launch import order_of, refusals_of
 from gpudash.model.capability import Verb as Change
 from gpudash.model.money import Amount, cost
-from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
+from gpudash.model.offer import LaunchOrder, Offer, OfferFilter, without_secrets
 from gpudash.model.operation import Operation, Stage
 from gpudash.model.policy import EndAction
 
@@ -110,6 +110,7 @@ def launch(
             run.out.talk(line)
         if not yes:
             confirm(run.out, order)
+            ownkey.offer_one(run.out, session.actions.launch_options(order.account), order.options)
         operation = session.actions.launch(order)
         tell_refusals(run.out, operation)
         return carry.through(run, session, operation, timeout_s=0.0 if no_wait else timeout.total_seconds())
@@ -255,7 +256,7 @@ class Plan:
             f"lease   {words.when(policy.lease_deadline, now) if policy.lease_deadline else 'none'}{hard}",
             f"idle    {idle}",
             *([f"else    {', '.join(places)}, if none is free there"] if (places := self.places) else []),
-            *(f"option  {name}={value}" for name, value in order.options.items() if name != "owner"),
+            *(f"option  {name}={value}" for name, value in without_secrets(order.options).items() if name != "owner"),
         ]
 
     @property
@@ -272,7 +273,7 @@ class Plan:
             "region": order.region,
             "offer": jsonview.offer(self.offer),
             "alternatives": [jsonview.offer(other) for other in order.alternatives],
-            "options": {name: value for name, value in order.options.items() if name != "owner"},
+            "options": {name: value for name, value in without_secrets(order.options).items() if name != "owner"},
             "lease_s": jsonview.seconds(_rounded(lease)) if lease else None,
             "lease_deadline": iso(policy.lease_deadline),
             "hard_deadline": iso(policy.hard_deadline),

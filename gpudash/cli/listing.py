@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 BESIDE_S = 0.2
 """How long a listing that is there waits for balances and endpoints that are still on their way."""
-POLL_S = 10.0
-"""How long a read waits for clouds."""
+POLL_S = 30.0
+"""How long a command waits for clouds that it cannot do without; a list has `--timeout` and shows what it has."""
 HOSTS_S = 5.0
 """How long a read waits for statusd on the hosts."""
 WATCH_EVERY = timedelta(seconds=15)

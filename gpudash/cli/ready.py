@@ -11,12 +11,14 @@ from gpudash.cli import carry, jsonview
 from gpudash.cli.acting import target_of
 from gpudash.cli.listing import POLL_S
 from gpudash.cli.verb import DURATION, ID, Run, Verb, pass_run
-from gpudash.errors import ExitCode, LinkDown, Refused
+from gpudash.errors import ExitCode, LinkDown, NotFound, Refused
 from gpudash.fleet import readiness, tunnels
+from gpudash.fleet.ended import explained
 from gpudash.model.capability import Verb as Change
 from gpudash.model.instance import InstanceState
 
 if TYPE_CHECKING:
+    from gpudash.fleet.record import Record
     from gpudash.fleet.session import Session
 
 OFF = frozenset({InstanceState.STOPPED, InstanceState.HIBERNATED})
@@ -37,7 +39,7 @@ def ready(run: Run, target: str, timeout: timedelta, port: int | None, health: s
     with run.session_for(target) as session:
         deadline = session.clock.monotonic() + timeout.total_seconds()
         session.poll(POLL_S)
-        record = session.resolve(target)
+        record = _find(session, target)
         if record.instance.state in OFF:
             _may_be_started(run, session, target)
         key, name = record.key, record.instance.name
@@ -69,6 +71,21 @@ def ready(run: Run, target: str, timeout: timedelta, port: int | None, health: s
         if url is None:
             run.out.talk(f"gpudash: {carry.sentence(detail)}")
         return int(ExitCode.OK if url else ExitCode.UNPROVED)
+
+
+def _find(session: Session, target: str) -> Record:
+    """The record, or what is known of the end of an instance that has no row any more.
+
+    Raises:
+        ProviderError: it has ended.
+        NotFound: nothing is known of it.
+    """
+    try:
+        return session.resolve(target)
+    except NotFound:
+        if (gone := explained(target, session.keeper.listed_as_ended.values(), session.ledger)) is not None:
+            raise gone from None
+        raise
 
 
 def _may_be_started(run: Run, session: Session, target: str) -> None:

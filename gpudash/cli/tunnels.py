@@ -17,7 +17,8 @@ from gpudash.cli.output import one_line
 from gpudash.cli.verb import DURATION, ID, READ_ONLY, Run, Verb, pass_run
 from gpudash.cli.watching import stop_on_signals
 from gpudash.clock import iso
-from gpudash.errors import ExitCode, LinkDown, NeedsUser, NotFound, UsageError
+from gpudash.errors import ExitCode, LinkDown, NeedsUser, NotFound, Refused, UsageError
+from gpudash.fleet.record import closed_to_programs
 from gpudash.model.instance import InstanceState
 from gpudash.model.tunnel import Tunnel, TunnelState
 
@@ -89,6 +90,8 @@ def open_(run: Run, target: str, ports: Sequence[Ports], detach: bool, timeout: 
     run.out.command = "tunnel"
     with run.session_for(target) as session:
         record = reachable(session, target)
+        if (closed := closed_to_programs(record)) is not None:
+            raise Refused(closed)
         wanted = list(ports) or [Ports(record.instance.service_port or run.config.defaults.service_port)]
         if detach:
             return _detached(run, session, record, wanted, timeout.total_seconds())

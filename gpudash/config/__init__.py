@@ -77,6 +77,13 @@ def found_credentials(adapters: Collection[str] = ()) -> list[FoundCredential]:
     return find(adapters)
 
 
+def vast_session(account: Account) -> str | None:
+    """The key of a two-factor session at Vast, where it goes before the account's own; else None."""
+    from gpudash.config import credentials
+
+    return credentials.vast_session(account)
+
+
 def all_credentials(adapters: Collection[str] = ()) -> list[FoundCredential]:
     """As `found_credentials`, and not only the first of each cloud: every key, with an account name of its own."""
     from gpudash.config.credentials import find_all

@@ -76,6 +76,22 @@ def resolve(account: Account) -> str:
     raise _refused(account, f"no key was found (looked at {looked})", 'Say where it is: api_key_env = "NAME".')
 
 
+def vast_session(account: Account) -> str | None:
+    """The key of the two-factor session that ``vastai tfa login`` left, where the account's own key is looked for in
+    files as well; None where there is none, or others can read it.
+
+    Vast's own client prefers it to the normal key, unless that one is given by option or variable.
+    """
+    if account.credential_source is not None or _INSIDE["vast"] in os.environ or os.environ.get("VAST_API_KEY"):
+        return None
+    settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    path = settings / "vastai" / "vast_tfa_key"
+    try:
+        return None if path.stat().st_mode & 0o077 else path.read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
 def find(adapters: Collection[str]) -> list[FoundCredential]:
     """The first credential of each cloud in its vendor's usual places; one that cannot be read says why."""
     found = []

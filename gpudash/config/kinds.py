@@ -90,7 +90,19 @@ def _origin(value: Any) -> str:
     bare = not (parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc)
     if parts.scheme not in {"http", "https"} or not parts.hostname or not bare or parts.port == 0:
         raise ValueError
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ValueError
     return str(value).rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    """This machine, by a name that no resolver can lead elsewhere, or by its address."""
+    from ipaddress import ip_address
+
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 CONSENT_SENTENCE = "I accept that whoever gets into a host of this account can use its key for everything"
@@ -114,7 +126,11 @@ NAMES = Kind("list of names", "a list of names", _names)
 VARIABLE = Kind("variable", "the name of an environment variable", _variable)
 FILE = Kind("file", "an absolute path, or one that begins with ~/", _file)
 COMMAND = Kind("command", "a command line, or a list of words", _command)
-ORIGIN = Kind("URL", "scheme, host and port only", _origin)
+ORIGIN = Kind(
+    "URL",
+    "scheme, host and port only, and https unless it is on this machine, or the key would cross the network readable",
+    _origin,
+)
 CONSENT = Kind("sentence", f'exactly this sentence, if that is what you want: "{CONSENT_SENTENCE}"', _consent)
 
 

@@ -57,6 +57,8 @@ class Desk:
     """When each region was last listed in this session, by the listing's own `asked_at`."""
     fresh: set[str] = field(default_factory=set)
     """Intents of this very process that may be sent; all others were left behind by someone who died."""
+    withheld: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    """By launch that was not sent yet: options whose values are in this process's memory and nowhere else."""
     _driving: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -112,6 +114,7 @@ class Desk:
         self.ledger.update_operation(new)
         if not new.stage.is_open:
             self.fresh.discard(new.id)
+            self.withheld.pop(new.id, None)
             if known is None or known.stage is not new.stage:
                 self.say(new.verb.value, f"{title(new)}: {new.stage.value}. {new.detail}".rstrip(), new)
         self.on_operation(new)

@@ -27,6 +27,7 @@ from gpudash.fleet import hostpoll, tunnels
 from gpudash.fleet.changes import ChangeSet
 from gpudash.fleet.daemons import client
 from gpudash.fleet.endpoints import CADENCE_S as ENDPOINTS_S
+from gpudash.fleet.families import left_alone
 from gpudash.fleet.hostpoll import HostReading
 from gpudash.fleet.lanes import Lane
 from gpudash.fleet.pace import backoff_s
@@ -303,7 +304,8 @@ class Fleet:
             self._from_thread(self._page_came, page)
 
         async def ask() -> None:
-            await self._absorb(await lane.call(self.session.list_instances, account, region, show))
+            overdue = self.store.to_look_for(account, region, self.clock.now())
+            await self._absorb(await lane.call(self.session.list_instances, account, region, show, overdue))
 
         while True:
             await self._patiently(account, region, ask)
@@ -396,7 +398,7 @@ class Fleet:
         for account, region in self.session.tidier.due():
             lane = self._lanes["tidy", account]
             if not lane.busy:
-                lane.submit(self.session.tidier.tidy, account, region)
+                lane.submit(self._tidy, account, region, left_alone(self.store.records))
         now = self.clock.monotonic()
         for record in list(self.store.records.values()):
             if is_reachable(record):
@@ -404,6 +406,14 @@ class Fleet:
                 self._restore(record)
             else:
                 self._restored.discard(record.key)
+
+    def _tidy(self, account: str, region: str, alone: list[Record]) -> None:
+        """In a lane: write the intents to end child instances there, which `_drive` sends; then one round of clean-up."""
+        session = self.session
+        here = [record for record in alone if (record.key.account, record.key.region) == (account, region)]
+        orphans = session.families.orphans(here)
+        session.families.end(orphans, session.actions.intend_end)
+        session.tidier.tidy(account, region, bool(orphans))
 
     def _drive(self, operation: Operation) -> None:
         """Let an operation go on in the lane it belongs to, unless that lane is busy with it or with another."""

@@ -41,7 +41,9 @@ class Keeper:
         self._desk = desk
         self._actions = actions
         self._on_end = on_end
-        self._ended: set[InstanceKey] = set()
+        self._ended: dict[InstanceKey, datetime] = {}
+        self.listed_as_ended: dict[InstanceKey, Instance] = {}
+        """As the last listing of their region showed them; clouds forget them after a while."""
         self._saved: dict[tuple[str, str], tuple[tuple[Instance, ...], float]] = {}
         self._states: dict[InstanceKey, InstanceState] = {}
 
@@ -69,13 +71,19 @@ class Keeper:
         ledger.observe(kept if weight.is_sudden else listing, self._desk.clock.now())
         operations = self._actions.settle(listing, weight.needed)
         self._tell(listing, removed)
+        here = {item.key: item for item in listing.items if item.state.is_terminal}
+        self.listed_as_ended |= here
         ended = {item.key for item in listing.items if item.state.is_terminal and item.managed} | set(removed)
-        if ended - self._ended:
-            self._ended |= ended
+        if news := ended - self._ended.keys():
+            self._ended |= dict.fromkeys(news, listing.fetched_at)
             self._on_end(listing.account, listing.region)
         for key in removed:
             self._forget(key)
         return News(tuple(operations), ledger.accruals(listing.account), ledger.policies(), ledger.adopted())
+
+    def ended_at(self, key: InstanceKey) -> datetime | None:
+        """When a listing of this session showed that it has ended; None where none did. Safe from any thread."""
+        return self._ended.get(key)
 
     def _save(self, kept: Listing[Instance]) -> None:
         lane, now = (kept.account, kept.region), self._desk.clock.monotonic()

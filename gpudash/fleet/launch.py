@@ -41,7 +41,7 @@ from gpudash.ledger import codec
 from gpudash.model.capability import Verb
 from gpudash.model.instance import InstanceKey
 from gpudash.model.money import Price
-from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
+from gpudash.model.offer import LaunchOrder, Offer, OfferFilter, without_secrets
 from gpudash.model.operation import Operation, Stage
 from gpudash.model.policy import EndAction, Policy
 
@@ -113,20 +113,28 @@ def intend(desk: Desk, order: LaunchOrder) -> Operation:
         permissions.check_price(desk, order.offer.total, order.max_price)
         bids.check_first_bid(desk, order, order.offer)
     text = f"asked for {order.instance_type} in {order.region}, named {order.name}"
-    return desk.begin(
+    operation = desk.begin(
         Verb.LAUNCH,
         (order.account, desk.accounts.capabilities(order.account).lane_of(order.region)),
         text,
         name=order.name,
         token=order.token,
         steps=steps.begin(steps.LAUNCH),
-        params={ORDER: codec.pack(order)},
+        params={ORDER: _written(order)},
     )
+    shown = without_secrets(order.options)
+    desk.withheld[operation.id] = {name: value for name, value in order.options.items() if shown[name] != value}
+    return operation
 
 
 def order_of(operation: Operation) -> LaunchOrder:
-    """The order that an intent carries."""
+    """The order that an intent carries; the values of its variables are not in it."""
     return codec.unpack(LaunchOrder, operation.params[ORDER])
+
+
+def _written(order: LaunchOrder) -> Any:
+    """As the ledger keeps it. Only the process that wrote an intent ever sends it, so what may be secret stays out."""
+    return codec.pack(replace(order, options=without_secrets(order.options)))
 
 
 def refusals_of(operation: Operation) -> list[str]:
@@ -153,6 +161,7 @@ def advance(desk: Desk, operation: Operation) -> Operation:
 
 def _send(desk: Desk, operation: Operation) -> Operation:
     order = order_of(operation)
+    order = replace(order, options={**order.options, **desk.withheld.get(operation.id, {})})
     try:
         price = _check_price(desk, order)
     except GpudashError as exc:
@@ -177,6 +186,7 @@ def _send(desk: Desk, operation: Operation) -> Operation:
     progress = steps.done(operation.steps, "asked", f"{desk.clock.monotonic() - began:.1f} s", desk.clock.now())
     changes = {"stage": Stage.ACCEPTED, "key": key, "region": key.region, "steps": progress, "detail": ""}
     operation = desk.save(operation, reopen=True, **changes)
+    desk.withheld.pop(operation.id, None)
     _take_charge(desk, key, order)
     return operation
 
@@ -208,7 +218,7 @@ def _next_or_fail(desk: Desk, operation: Operation, order: LaunchOrder, error: G
         token=following.token,
         steps=steps.at(operation.steps, "price", told),
         detail=told,
-        params=with_params(operation, **{ORDER: codec.pack(following), REFUSALS: refusals, SENT_AT: None}),
+        params=with_params(operation, **{ORDER: _written(following), REFUSALS: refusals, SENT_AT: None}),
     )
 
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from gpudash.errors import Refused, Unsupported
 from gpudash.fleet.desk import Desk
-from gpudash.fleet.record import ENDING_VERBS, Record
+from gpudash.fleet.record import ENDING_VERBS, Record, closed_to_programs
 from gpudash.model.capability import Verb
 from gpudash.model.instance import InstanceState
 from gpudash.model.money import Price
@@ -88,6 +88,8 @@ def _pointless(verb: Verb, record: Record) -> str | None:
         return f"{instance.name} is {state.value}; it must run for that."
     if verb is Verb.PUSH and instance.ssh is None:
         return f"The cloud has not told the SSH address of {instance.name} yet."
+    if verb in {Verb.PUSH, Verb.KEEPALIVE} and (closed := closed_to_programs(record)) is not None:
+        return closed
     if verb is Verb.KEEPALIVE and record.status is None:
         return f"No statusd answers on {instance.name}; press p to push it."
     if verb is Verb.EXTEND and record.wanted is not None:

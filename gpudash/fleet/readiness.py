@@ -20,7 +20,7 @@ from gpudash.errors import HostError, LinkDown, NoService, ProviderError, Refuse
 from gpudash.fleet.daemons import client
 from gpudash.fleet.flights import SingleFlight, between_programs
 from gpudash.fleet.outcome import error_of
-from gpudash.fleet.record import Record, is_reachable
+from gpudash.fleet.record import Record, closed_to_programs, is_reachable
 from gpudash.fleet.tunnels import listed, open_one
 from gpudash.model.capability import Verb
 from gpudash.model.instance import InstanceKey, InstanceState
@@ -136,6 +136,8 @@ def _running(session: Session, key: InstanceKey, deadline: float, tell: Told) ->
     """The instance once it runs and has an address: started if it is off, waited for while it goes down or comes up."""
     said = ""
     while not is_reachable(record := session.record(key)) or record.is_ending:
+        if (closed := closed_to_programs(record)) is not None:
+            raise Refused(closed)
         name, state = record.instance.name, record.instance.state
         ending = record.operation.verb if record.is_ending and record.operation is not None else None
         if state in _OVER or ending is Verb.TERMINATE:

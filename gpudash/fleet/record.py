@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from gpudash.ledger.money import lasting_meters
 from gpudash.model.capability import Verb
 from gpudash.model.guard import FRESH_FOR, GuardLevel, GuardVerdict, judge
 from gpudash.model.host import HostStatus
@@ -124,7 +125,9 @@ class Record:
         if deadline is None:
             return None
         rest = deadline - now if self.instance.state.bills_compute else timedelta(0)
-        return self.accrued(now) + cost(self.instance.price, rest)
+        return self.accrued(now) + sum(
+            (cost(price, rest) for price in lasting_meters(self.instance).values()), Amount()
+        )
 
     def still_billing_since(self) -> datetime | None:
         """When an end was asked for that is not proved and has been tried more than once or failed."""
@@ -134,5 +137,14 @@ class Record:
 
 
 def is_reachable(record: Record) -> bool:
-    """It runs as far as the cloud says, and has an address."""
-    return record.instance.state is InstanceState.RUNNING and record.instance.ssh is not None
+    """It runs as far as the cloud says, and has an address that programs can use."""
+    ssh = record.instance.ssh
+    return record.instance.state is InstanceState.RUNNING and ssh is not None and ssh.only_a_shell is None
+
+
+def closed_to_programs(record: Record) -> str | None:
+    """A sentence where only a person can get in, so that nothing is tried in vain; else None."""
+    ssh = record.instance.ssh
+    if ssh is None or ssh.only_a_shell is None:
+        return None
+    return f"{record.instance.name} can be reached by `gpudash ssh` only: {ssh.only_a_shell}."

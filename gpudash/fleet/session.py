@@ -26,11 +26,13 @@ from gpudash import paths
 from gpudash.clock import Clock, ScaledClock, SystemClock
 from gpudash.errors import GpudashError, NotFound, Unsupported
 from gpudash.fleet import hostpoll, serverless, tunnels
+from gpudash.fleet.absence import with_gone
 from gpudash.fleet.accounts import Accounts
 from gpudash.fleet.actions import Actions
 from gpudash.fleet.changes import ChangeSet
 from gpudash.fleet.desk import Desk
 from gpudash.fleet.endpoints import billed
+from gpudash.fleet.families import Families, Orphan, left_alone
 from gpudash.fleet.hostpoll import HostReading
 from gpudash.fleet.keeping import Keeper, News
 from gpudash.fleet.lanes import Lanes
@@ -49,7 +51,7 @@ from gpudash.model.listing import Listing
 from gpudash.model.offer import Offer, OfferFilter
 from gpudash.model.operation import Operation
 from gpudash.model.policy import Policy
-from gpudash.providers.base import CleanUp, HasBalance, Leftover, ListsInPages, Provider
+from gpudash.providers.base import CleanUp, HasBalance, Leftover, ListsInPages, LooksForOne, Provider
 
 if TYPE_CHECKING:
     from gpudash.config import Config
@@ -85,6 +87,7 @@ class Session:
         self.actions = Actions(desk)
         self.tidier = Tidier(desk, paths.state_dir() / "clean-up")
         self.keeper = Keeper(desk, self.actions, self.tidier.note)
+        self.families = Families(desk, self.actions, self.keeper.ended_at)
         self.lanes = Lanes()
         self.on_host_change: Callable[[InstanceKey], None] | None = None
         """Called from a thread of a link whenever it or one of its forwards changed."""
@@ -254,13 +257,20 @@ class Session:
         return regions
 
     def list_instances(
-        self, account: str, region: str, on_page: Callable[[Listing[Instance]], None] | None = None
+        self,
+        account: str,
+        region: str,
+        on_page: Callable[[Listing[Instance]], None] | None = None,
+        to_look_for: Iterable[InstanceKey] = (),
     ) -> Listing[Instance]:
-        """Blocking; for lanes. `on_page` gets what comes before the whole is there, at clouds that answer in pages."""
+        """Blocking; for lanes. `on_page` gets what comes before the whole is there, at clouds that answer in pages.
+
+        `to_look_for`, from the store: asked for by their ids where the answer is empty and the cloud can be asked so.
+        """
         provider = self.providers[account]
         if on_page is not None and isinstance(provider, ListsInPages):
-            return self._dated(provider.list_in_pages(region, on_page))
-        return self._dated(provider.list_instances(region))
+            return self._dated(self._looked_for(provider.list_in_pages(region, on_page), to_look_for))
+        return self._dated(self._looked_for(provider.list_instances(region), to_look_for))
 
     def offers(self, wanted: OfferFilter, timeout_s: float) -> list[Listing[Offer]]:
         """What can be launched, one listing an account. Who fails or is silent answers incomplete, with its words."""
@@ -504,13 +514,25 @@ class Session:
         return change
 
     def tidy(self, timeout_s: float) -> list[CleanUp]:
-        """Take away what ended instances left, wherever that is due; what was done and what stands in the way."""
-        pending = [
-            self.lanes["tidy", account].submit(self.tidier.tidy, account, region)
-            for account, region in self.tidier.due()
-        ]
+        """Take away what ended instances left, wherever that is due; what was done and what stands in the way.
+
+        Child instances are not ended here (see `end_orphans`); a round only waits for them.
+        """
+        due = self.tidier.due()
+        alone = {(o.record.key.account, o.record.key.region) for o in self.orphans()} if due else set()
+        pending = [self.lanes["tidy", place[0]].submit(self.tidier.tidy, *place, place in alone) for place in due]
         done = wait(pending, timeout=timeout_s).done
         return [found for future in done if (found := future.result()) is not None]
+
+    def orphans(self) -> list[Orphan]:
+        """Child instances whose parent is proved to have ended."""
+        return self.families.orphans(left_alone(self.store.records))
+
+    def end_orphans(self) -> list[Operation]:
+        """Ask for the ends of child instances whose parent has ended, as far as one round may."""
+        operations = self.families.end(self.orphans(), self.actions.end)
+        self.drain()
+        return operations
 
     def drain(self) -> ChangeSet:
         """Put operations that moved in lanes, and pages of lists that are still coming, into the store."""
@@ -532,9 +554,14 @@ class Session:
         if region == REGIONS:
             future: Future[Any] = lane.submit(self.regions_of, account)
         else:
-            future = lane.submit(self.list_instances, account, region, self._pages.put)
+            overdue = self.store.to_look_for(account, region, self.clock.now())
+            future = lane.submit(self.list_instances, account, region, self._pages.put, overdue)
         pending[future] = (account, region)
         return ChangeSet()
+
+    def _looked_for(self, listing: Listing[Instance], keys: Iterable[InstanceKey]) -> Listing[Instance]:
+        provider = self.providers[listing.account]
+        return with_gone(listing, keys, provider.is_gone) if isinstance(provider, LooksForOne) else listing
 
     def _dated(self, listing: Listing[Instance]) -> Listing[Instance]:
         """Where the cloud does not tell when an instance was made, the moment we asked for it."""

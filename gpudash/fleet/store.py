@@ -122,6 +122,10 @@ class FleetStore:
         needed = self._span(absence.seconds_needed(cycles, cycle_s))
         return Weight(needed, absence.is_sudden(listing, known))
 
+    def to_look_for(self, account: str, region: str, now: datetime) -> tuple[InstanceKey, ...]:
+        """Rows to ask for by their ids should the next answer of that lane be empty (see `absence`)."""
+        return absence.to_look_for((self.records[key] for key in self._lanes.get((account, region), ())), now)
+
     # -- news from clouds ---------------------------------------------------------------------------------------
 
     def apply_listing(self, listing: Listing[Instance]) -> ChangeSet:

@@ -62,8 +62,11 @@ class Tidier:
         with self._lock:
             return [place for place, due in self._due.items() if due.next_at <= now and not self._forbidden(place[0])]
 
-    def tidy(self, account: str, region: str) -> CleanUp | None:
-        """One round; blocking. None where there was nothing to ask, or the cloud did not say what is left."""
+    def tidy(self, account: str, region: str, waits: bool = False) -> CleanUp | None:
+        """One round; blocking. None where there was nothing to ask, or the cloud did not say what is left.
+
+        `waits`: child instances are still there, so another round must follow whatever this one finds.
+        """
         with self._lock:
             due = self._due.get((account, region))
         if due is None:
@@ -83,6 +86,8 @@ class Tidier:
             )
         if done.failed:
             self._again(account, due, {reason for _, reason in done.failed})
+        elif done.waiting or waits:
+            self._again(account, due, set())
         else:
             self._settled(account, region, due)
         return done

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpudash.errors import HostError, PortBusy, Refused
-from gpudash.fleet.record import Record, is_reachable
+from gpudash.fleet.record import Record, closed_to_programs, is_reachable
 from gpudash.hosts.tunnels import CloseRequest, close_tunnels, list_tunnels
 from gpudash.model.instance import InstanceKey
 from gpudash.model.tunnel import Tunnel
@@ -29,6 +29,8 @@ def open_one(session: Session, record: Record, remote: int, local: int | None = 
         Refused: the instance does not run.
         PortBusy: the local port that was asked for is in use.
     """
+    if (closed := closed_to_programs(record)) is not None:
+        raise Refused(closed)
     if not is_reachable(record):
         raise Refused(f"{record.instance.name} is {record.instance.state.value}; a tunnel needs it running.")
     before = next((w.local for w in session.ledger.wanted_tunnels() if (w.key, w.remote) == (record.key, remote)), None)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpudash.errors import LinkDown, NeedsUser
+from gpudash.hosts.fitting import advice
 from gpudash.model.instance import SshAddress
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def authenticate(transport: Transport, address: SshAddress, passphrase: str | No
                 raise LinkDown(f"The connection broke during authentication: {exc or type(exc).__name__}.") from exc
             tried.notes.append(f"the host hung up after {len(tried.keys)} keys")
             break
-    raise _refusal(address, tried)
+    raise _refusal(address, tried, home)
 
 
 def _candidates(address: SshAddress, passphrase: str | None, home: Path, tried: _Tried) -> Iterator[tuple[str, PKey]]:
@@ -160,7 +161,7 @@ def _is_locked(path: Path) -> bool:
     return False
 
 
-def _refusal(address: SshAddress, tried: _Tried) -> NeedsUser:
+def _refusal(address: SshAddress, tried: _Tried, home: Path) -> NeedsUser:
     notes = f" ({'; '.join(tried.notes)})" if tried.notes else ""
     if tried.locked and not (address.identity_file and tried.keys):
         path = tried.locked[0]
@@ -170,7 +171,7 @@ def _refusal(address: SshAddress, tried: _Tried) -> NeedsUser:
         text = f"There is no key to show to {address.user}@{address.host}{notes}."
     else:
         text = f"{address.user}@{address.host} refused every key: {', '.join(tried.keys)}{notes}."
-    return AuthUndecided(text, hint=_hint(address))
+    return AuthUndecided(text, hint=advice(address, tried.keys, home))
 
 
 def _hint(address: SshAddress) -> str:

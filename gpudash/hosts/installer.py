@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
-PATIENCE_S = 8.0  # a build that does not answer by then is broken
+PATIENCE_S = 20.0  # a build that does not answer by then is broken
 UNITS = "/etc/systemd/system/"
 UNIT = "gpudash-statusd.service"
 ONSTART, POST_START = "/root/onstart.sh", "/post_start.sh"
@@ -75,12 +75,13 @@ class Install:
         """All of it."""
         if self.order["verb"] == "back":
             self.report["touched"] = True
-            self.put_back(self.order["before"], self.order["config_before"])
+            self.put_back(self.order["before"], self.order["config_before"], self.order["key_before"])
             self.report["ok"] = True
             return
         before = self.current()
         config_before = read(self.path("config.json"))
-        self.report.update(before=before, config_before=config_before)
+        key_before = read(self.path("account.key"))
+        self.report.update(before=before, config_before=config_before, key_before=key_before)
         is_new = self.place_release()
         try:
             self.check()
@@ -88,13 +89,17 @@ class Install:
             if is_new:
                 os.unlink(self.release)
             raise
-        self.place_key()
-        if not os.path.exists(self.path("token")):
-            write(self.path("token"), self.order["token"].encode() + b"\n")
-        if self.order["verb"] == "config":
-            write(self.path("config.json"), self.order["config"].encode())
-        else:
-            self.swap(before, config_before)
+        try:
+            self.place_key()
+            if not os.path.exists(self.path("token")):
+                write(self.path("token"), self.order["token"].encode() + b"\n")
+            if self.order["verb"] == "config":
+                write(self.path("config.json"), self.order["config"].encode())
+        except OSError:
+            self.put_key(key_before)
+            raise
+        if self.order["verb"] != "config":
+            self.swap(before, config_before, key_before)
             self.prune(before)
         self.report["comes_back"] = self.ensure_return()
         self.report["ok"] = True
@@ -163,12 +168,17 @@ class Install:
 
     def place_key(self) -> None:
         """The account's key where a person agreed to it; without that, none stays behind."""
-        if self.order["account_key"] is not None:
-            write(self.path("account.key"), self.order["account_key"].encode() + b"\n")
+        key = self.order["account_key"]
+        self.put_key(None if key is None else key + "\n")
+
+    def put_key(self, text: str | None) -> None:
+        """Let the file of the account's key hold this text; None for no such file."""
+        if text is not None:
+            write(self.path("account.key"), text.encode())
         elif os.path.exists(self.path("account.key")):
             os.unlink(self.path("account.key"))
 
-    def swap(self, before: str | None, config_before: str | None) -> None:
+    def swap(self, before: str | None, config_before: str | None, key_before: str | None) -> None:
         """Stop the old, start the new; on any trouble the old again."""
         self.stop(self.path("releases", before) if before else self.release)
         self.report["touched"] = True
@@ -179,7 +189,7 @@ class Install:
             self.start(self.order["build"])
         except (Failed, OSError, subprocess.SubprocessError) as exc:
             self.report["error"] = str(exc)
-            self.put_back(before, config_before)
+            self.put_back(before, config_before, key_before)
             raise Failed(str(exc)) from None
 
     def keep_state(self) -> None:
@@ -190,9 +200,10 @@ class Install:
         elif os.path.exists(self.path("state.before")):
             os.unlink(self.path("state.before"))
 
-    def put_back(self, before: str | None, config_before: str | None) -> None:
-        """What ran before runs again; where nothing ran, nothing does."""
+    def put_back(self, before: str | None, config_before: str | None, key_before: str | None) -> None:
+        """What ran before runs again, with the key it had; where nothing ran, nothing does, and no key stays."""
         self.stop(self.release)
+        self.put_key(key_before)
         if os.path.exists(self.path("state.before")):
             os.replace(self.path("state.before"), self.path("state.json"))
         if config_before is not None:
@@ -269,10 +280,10 @@ class Install:
         return asked.returncode != 0
 
     def is_running(self) -> bool:
-        """Whether a statusd of this home lives: it holds its lock for life."""
+        """Whether a statusd of this home lives: it holds its lock for life. Looking keeps nobody from starting one."""
         try:
             with open(self.path("lock")) as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except FileNotFoundError:
             return False
         except OSError:

@@ -30,7 +30,7 @@ def digest(name):
     return None if content is None else hashlib.sha256(content).hexdigest()
 def running():
     try:
-        with open(os.path.join(home, "lock")) as lock: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with open(os.path.join(home, "lock")) as lock: fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError: return False
     except OSError: return True
     return False

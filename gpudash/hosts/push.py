@@ -25,10 +25,10 @@ from gpudash.hosts.client import ask_health
 from gpudash.hosts.link import Link
 from gpudash.hosts.probe import Sight, probe
 
-HEALTH_S = 8.0
-"""How long the new build has to answer through the link."""
+HEALTH_S = 20.0
+"""How long the new build has to answer through the link; a busy host starts a program slowly."""
 
-INSTALL_S = 60.0
+INSTALL_S = 120.0
 """For the program on the host: stopping a daemon that hangs, a failed start and the way back all fit in."""
 
 UNIT = """\
@@ -185,6 +185,7 @@ def _order(verb: str, sight: Sight, build: Program, config: str) -> dict[str, An
         "sudo": [] if sight.uid == 0 else ["sudo", "-n"],
         "before": None,
         "config_before": None,
+        "key_before": None,
     }
 
 
@@ -230,6 +231,6 @@ def _await_health(link: Link, sight: Sight, order: dict[str, Any], report: Mappi
                 return
             problem = f"it says of itself: {health}"
         clock.sleep(0.1)
-    back = {**order, "verb": "back", "before": report["before"], "config_before": report["config_before"]}
+    back = {**order, "verb": "back", **{name: report[name] for name in ("before", "config_before", "key_before")}}
     restored = _install(link, sight, {**back, "source": None})
     raise PushFailed(f"statusd on {link.name} is not well: {problem}.", hint=_what_runs(sight, restored))

@@ -79,6 +79,12 @@ def running_meters(instance: Instance) -> dict[str, Price | None]:
     return meters
 
 
+def lasting_meters(instance: Instance) -> dict[str, Price | None]:
+    """What it bills for as long as it lives on, compute included where it only comes up yet; for forecasts."""
+    meters = running_meters(instance)
+    return {COMPUTE: instance.price} | meters if instance.state.bills_compute else meters
+
+
 def _is_late(connection: sqlite3.Connection, listing: Listing[Instance], at: datetime, late: timedelta) -> bool:
     where = (listing.account, listing.region)
     row = connection.execute("SELECT observed_at FROM watched WHERE account = ? AND region = ?", where).fetchone()

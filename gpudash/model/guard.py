@@ -55,6 +55,8 @@ def judge(
     if not instance.state.bills_compute:
         return None
     if status is None or seen_at is None:
+        if instance.ssh is not None and instance.ssh.only_a_shell is not None:
+            return GuardVerdict(GuardLevel.NONE, "no statusd can be put there: its SSH is a typed shell only")
         if wanted is None or not wanted.limits_anything:
             return GuardVerdict(GuardLevel.NONE, "no statusd, no deadline; press p to push it")
         return GuardVerdict(GuardLevel.NONE, "statusd never answered; press p to push it")

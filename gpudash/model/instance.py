@@ -75,10 +75,12 @@ class SshAddress:
     """Private key that fits, where the provider knows it; else agent and usual files are tried."""
     host_key_fingerprint: str | None = None
     """``SHA256:…`` told by the provider out of band; a host that shows another is refused."""
-    supports_sftp: bool = True
-    """False for proxies that offer a shell only (RunPod's)."""
+    only_a_shell: str | None = None
+    """Where this address lets a person type and carries nothing else: why, and what to do. None where all goes."""
     host_key_since: datetime | None = None
     """Where the host's disk was made anew at that moment, its key with it: keys seen before do not count."""
+    given_key: str | None = None
+    """Name of the public key that the cloud gave to the machine, where it tells that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,8 @@ class Instance:
     created_at: datetime | None = None
     started_at: datetime | None = None
     """Last start, not the first."""
+    ended_at: datetime | None = None
+    """When it was terminated, where the cloud tells."""
     price: Price | None = None
     """Compute, for the whole machine, while it runs."""
     compute_billed: bool | None = None

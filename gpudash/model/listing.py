@@ -24,3 +24,5 @@ class Listing(Generic[T]):
     """When the last byte was there; ages are counted from here."""
     problem: str | None = None
     """What was wrong with it, where it is not complete."""
+    gone: frozenset[object] = frozenset()
+    """Keys it does not name and of which the cloud, asked for each by its id, said that there is no such thing."""

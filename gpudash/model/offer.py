@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -9,6 +10,15 @@ from enum import StrEnum
 
 from gpudash.model.money import Price
 from gpudash.model.policy import Policy
+
+SHOWN_INSTEAD = "(not shown)"
+_VARIABLES = "env."
+"""Options of this prefix are variables for the machine, which may be keys of other services."""
+
+
+def without_secrets(options: Mapping[str, str]) -> dict[str, str]:
+    """The options as screens and the ledger may have them: of variables the names alone."""
+    return {name: SHOWN_INSTEAD if name.startswith(_VARIABLES) else value for name, value in options.items()}
 
 
 @dataclass(frozen=True, slots=True)

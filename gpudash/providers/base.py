@@ -156,6 +156,8 @@ class CleanUp:
     deleted: tuple[str, ...]
     failed: tuple[tuple[str, str], ...]
     """Id and reason of what stands in the way; tried again at the next round."""
+    waiting: tuple[str, ...] = ()
+    """What has to stay for now because something uses it, which is nobody's fault; looked at again."""
 
 
 @runtime_checkable
@@ -227,6 +229,15 @@ class ListsInPages(Protocol):
 
     def list_in_pages(self, region: str, on_page: Callable[[Listing[Instance]], None]) -> Listing[Instance]:
         """As `list_instances`; `on_page` gets each page as it comes, as an incomplete listing of that page alone."""
+        ...
+
+
+@runtime_checkable
+class LooksForOne(Protocol):
+    """A cloud that can be asked for one instance by its id."""
+
+    def is_gone(self, key: InstanceKey) -> bool:
+        """Whether the cloud says that there is no such instance, or that it ended. Errors as for a list: no answer."""
         ...
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import os
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpudash.errors import UsageError
+from gpudash.model.sshkey import key_name
 
 KINDS = ("ssh-ed25519", "ssh-rsa")
 """What every cloud takes, the better one first."""
@@ -33,7 +33,7 @@ class PublicKey:
     @property
     def name(self) -> str:
         """Its stable name at a cloud."""
-        return f"gpudash-{hashlib.sha256(base64.b64decode(self.blob)).hexdigest()[:16]}"
+        return key_name(self.blob)
 
     @property
     def text(self) -> str:

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 from textual.binding import Binding
 from textual.keys import Keys
 
-from gpudash.fleet.record import Record
+from gpudash.fleet.record import Record, closed_to_programs
 from gpudash.model.capability import Verb
 
 
@@ -99,7 +99,7 @@ def _tunnels(situation: Situation) -> str | None:
     record = situation.targets[0]
     if record.instance.ssh is None and not record.tunnels:
         return f"{record.instance.name or record.key.id} has no address to tunnel to ({record.instance.state.value})."
-    return None
+    return closed_to_programs(record)
 
 
 def _undo(situation: Situation) -> str | None:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from gpudash.errors import GpudashError
+from gpudash.fleet.families import children_of
 from gpudash.fleet.record import Record
 from gpudash.model.capability import Verb
 from gpudash.model.instance import InstanceKey
@@ -98,7 +99,8 @@ class Verbs(Living):
             if confirmed:
                 self.gpudash.carry_out(self._each(keys, lambda key: self.fleet.end(key, action, HOLD_S), ""))
 
-        self.app.push_screen(ConfirmEnd(action, able, unable), answered)
+        children = [child for key in keys for child in children_of(key, self.fleet.store.records.values())]
+        self.app.push_screen(ConfirmEnd(action, able, unable, children), answered)
 
     def action_undo(self) -> None:
         operations = held(self.fleet)

@@ -29,6 +29,8 @@ class Limit(StrEnum):
     """The lease and the grace after it."""
     HARD = "hard deadline"
     """The deadline that nothing moves."""
+    PARENT = "parent"
+    """The instance that it goes with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ class Due:
     def why(self) -> str:
         """For people: ``its lease ended 2h10m ago``."""
         rounded = self.overdue // SECOND * SECOND
-        return f"its {self.limit.value} passed {format_duration(rounded)} ago"
+        happened = "ended" if self.limit is Limit.PARENT else "passed"
+        return f"its {self.limit.value} {happened} {format_duration(rounded)} ago"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ def judge(
     asked_at: datetime,
     now: datetime,
     grace: timedelta = GRACE,
+    orphaned: Mapping[InstanceKey, datetime] | None = None,
 ) -> Verdict:
     """Weigh every record.
 
@@ -84,14 +88,17 @@ def judge(
         asked_at: when the look began; only what was confirmed since counts.
         now: by the clock the deadlines are written in.
         grace: how long after its lease an instance may still be ending itself.
+        orphaned: child instances whose parent has ended, and since when; due also while they are stopped.
     """
+    orphaned = orphaned or {}
     alarms = [_silence(state, now) for state in health.values() if state.state != "ok" or state.error]
     due: list[Due] = []
     looked_at = 0
     for record in records:
-        if not record.instance.managed or not record.instance.state.bills_compute:
+        since = orphaned.get(record.key)
+        if not record.instance.managed or not (record.instance.state.bills_compute or since):
             continue
-        found = _due(record, now, grace)
+        found = _due(record, now, grace) if since is None else _goes_with_parent(record, since, now)
         if not _is_confirmed(record, health, asked_at):
             if found is not None:
                 alarms.append(
@@ -127,6 +134,10 @@ def _due(record: Record, now: datetime, grace: timedelta) -> Due | None:
         return None
     lease = max(leases)
     return Due(record, Limit.LEASE, lease, action, now - lease) if now > lease + grace else None
+
+
+def _goes_with_parent(record: Record, since: datetime, now: datetime) -> Due:
+    return Due(record, Limit.PARENT, since, EndAction.TERMINATE, max(now - since, timedelta(0)))
 
 
 def _limits(record: Record) -> list[Policy]:

@@ -18,7 +18,7 @@ from gpudash.fleet.record import ENDING_VERBS
 from gpudash.model.capability import Verb
 from gpudash.model.instance import InstanceKey
 from gpudash.model.operation import Operation, Stage
-from gpudash.watchdog.judge import GRACE, Due, judge
+from gpudash.watchdog.judge import GRACE, Due, Verdict, judge
 
 if TYPE_CHECKING:
     from gpudash.fleet.session import Session
@@ -142,13 +142,10 @@ class Watchdog:
         asked_at = session.clock.now()
         session.poll(POLL_S)
         health = session.store.health
-        found = judge(
-            session.store.records.values(), health, asked_at=asked_at, now=session.clock.now(), grace=self._grace
-        )
+        found = self._judge(asked_at)
         if found.due:
             session.read_hosts(HOSTS_S, 0.0)
-            now = session.clock.now()
-            found = judge(session.store.records.values(), health, asked_at=asked_at, now=now, grace=self._grace)
+            found = self._judge(asked_at)
         report.looked_at, report.due = found.looked_at, len(found.due)
         report.unreachable = any(state.state != "ok" or state.error for state in health.values())
         for text in found.alarms:
@@ -168,6 +165,18 @@ class Watchdog:
             report.held_back = len(held_back)
             names = ", ".join(due.name for due in held_back)
             self._alarm(report, f"{len(fresh)} are due and one look ends at most {self._max_ends}; left alone: {names}")
+
+    def _judge(self, asked_at: datetime) -> Verdict:
+        """Child instances whose parent has ended count like everything else that is due: cap, dry run and proof."""
+        session = self._session
+        return judge(
+            session.store.records.values(),
+            session.store.health,
+            asked_at=asked_at,
+            now=session.clock.now(),
+            grace=self._grace,
+            orphaned={orphan.record.key: orphan.since for orphan in session.orphans()},
+        )
 
     def _retry(self, due: set[InstanceKey]) -> None:
         """Ask again, where the cloud answers, for ends that somebody wanted and that had no effect. Nothing else."""

@@ -20,7 +20,7 @@ from gpudash.model.instance import InstanceKey, InstanceState
 from gpudash.model.offer import OfferFilter
 from gpudash.model.policy import EndAction, Policy
 from gpudash.model.tags import policy_tags
-from gpudash.providers.base import Renames, Restarts
+from gpudash.providers.base import LooksForOne, Renames, Restarts
 
 STATUSD = Path(__file__).parents[2] / "gpudash/statusd.py"
 POLICY = Policy(
@@ -167,6 +167,22 @@ def test_terminate_is_proved_and_idempotent(cloud: Cloud) -> None:
         assert not reach(cloud, instance.key, InstanceState.TERMINATED).state.bills_compute
     cloud.provider.terminate(instance.key)
     cloud.provider.terminate(InstanceKey(cloud.provider.account, cloud.region, "sb-00000000"))
+
+
+def test_one_is_looked_for_by_its_id(cloud: Cloud) -> None:
+    """Whatever the list says: there is there, and gone is gone only where the cloud answers so."""
+    provider = cloud.provider
+    if not isinstance(provider, LooksForOne):
+        pytest.skip("this cloud shows ended instances, and is not asked for one")
+    instance = launched(cloud)
+    with cloud.trouble("empty list"):
+        assert listing(cloud).items == ()
+    assert not provider.is_gone(instance.key)
+    with cloud.trouble("unreachable"), pytest.raises(Unreachable):
+        provider.is_gone(instance.key)
+    provider.terminate(instance.key)
+    ended(cloud, instance.key)
+    assert provider.is_gone(instance.key)
 
 
 def test_terminated_cannot_be_started(cloud: Cloud) -> None:

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import cache
 
 import pytest
 from conftest import ROOT
+from support import serverless_faults as serverless
 from support.http_faults import HTTP_CLOUDS, VERBS, Row, rows_of, run
 
 PAGE = ROOT / "docs" / "faults.md"
@@ -29,17 +31,34 @@ def test_nothing_is_claimed_that_is_not_so(name: str, row: Row) -> None:
     assert len(seen(name, row.name)) == len(VERBS)
 
 
+@cache
+def seen_serverless(row: Row) -> tuple[str, ...]:
+    """What the list of endpoints, a submit and a change of bounds see of the fault."""
+    return tuple(serverless.run(row, verb) for verb in serverless.VERBS)
+
+
+@pytest.mark.parametrize("row", serverless.FAULTS, ids=lambda row: row.name)
+def test_nothing_is_claimed_of_endpoints_that_is_not_so(row: Row) -> None:
+    """The same of jobs and bounds: a definite no changed nothing, a yes did, a lost answer is ambiguous."""
+    assert len(seen_serverless(row)) == len(serverless.VERBS)
+
+
 def test_the_page_shows_what_was_seen(request: pytest.FixtureRequest) -> None:
     """The tables people read are those of this run."""
-    tables = "".join(_table(name) for name in HTTP_CLOUDS)
+    tables = "".join(
+        _table(name, VERBS, {row.name: seen(name, row.name) for row in rows_of(name)}) for name in HTTP_CLOUDS
+    )
+    tables += _table(
+        serverless.NAME, serverless.VERBS.values(), {row.name: seen_serverless(row) for row in serverless.FAULTS}
+    )
     prose = PAGE.read_text().partition(MARK)[0]
     if request.config.getoption("--write-faults"):
         PAGE.write_text(prose + MARK + tables)
     assert PAGE.read_text() == prose + MARK + tables
 
 
-def _table(name: str) -> str:
-    lines = [f"\n## {name}\n", "| what goes wrong | list | launch | end |", "|---|---|---|---|"]
-    for row in rows_of(name):
-        lines.append(f"| {row.name} | {' | '.join(seen(name, row.name))} |")
+def _table(name: str, verbs: Iterable[str], rows: Mapping[str, tuple[str, ...]]) -> str:
+    heads = ["what goes wrong", *verbs]
+    lines = [f"\n## {name}\n", f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    lines += [f"| {row} | {' | '.join(cells)} |" for row, cells in rows.items()]
     return "\n".join(lines) + "\n"

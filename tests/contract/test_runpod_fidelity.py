@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from support.vendor_clients import node_client, python_client
 
 from gpudash.clock import SystemClock
 from gpudash.errors import GpudashError
+from gpudash.model.endpoint import Bounds
 from gpudash.model.offer import OfferFilter
 
 OTHER_SURFACES = ("/graphql", "/run", "/health", "/purge-queue", "/status/", "/cancel/")
@@ -72,10 +74,26 @@ def _everything(cloud: RunpodCloud) -> None:
     for act in (provider.restart, provider.stop, provider.stop, provider.start, provider.terminate, provider.terminate):
         act(pod.key)
     provider.list_leftovers()
+    _all_of_serverless(cloud)
     with pytest.raises(GpudashError):
         provider.start(pod.key)
     with cloud.trouble("no capacity"), pytest.raises(GpudashError):
         provider.launch(cloud.order())
+
+
+def _all_of_serverless(cloud: RunpodCloud) -> None:
+    """Lists, one endpoint with its workers, changes, and refusals; the data plane is judged by RunPod's clients."""
+    queue, balancer = cloud.fake.add_endpoint(low=1, high=3), cloud.fake.add_endpoint(kind="LOAD_BALANCER", high=2)
+    found = cloud.provider.endpoints.listing()
+    assert {endpoint.key.id for endpoint in found.items} == {queue.id, balancer.id}
+    for key in (endpoint.key for endpoint in found.items):
+        cloud.provider.endpoints.one(key)
+        cloud.provider.endpoints.set_bounds(key, Bounds(low=0, high=2))
+    cloud.provider.endpoints.set_bounds(found.items[0].key, Bounds(idle_timeout_s=20))
+    nowhere = replace(found.items[0].key, id="never-was")
+    for ask in (cloud.provider.endpoints.one, lambda key: cloud.provider.endpoints.set_bounds(key, Bounds(high=1))):
+        with pytest.raises(GpudashError):
+            ask(nowhere)
 
 
 TEMPLATE: dict[str, Any] = {

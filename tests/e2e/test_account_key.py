@@ -23,6 +23,7 @@ from gpudash.model.policy import EndAction
 from tests.support.end_api import EndApi
 from tests.support.processes import arguments
 from tests.support.sshd import Sshd, until
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.needs("sshd", "ssh-keygen")
 
@@ -41,10 +42,10 @@ def pushed(cloud: Cloud, api: EndApi | None, monkeypatch: pytest.MonkeyPatch, ch
     config = Config(accounts={CLOUD: account, "sandbox": Account("sandbox", "sandbox")})
     opened = Session.open(config, accounts=[CLOUD], clock=cloud.clock, actor="cli", providers={CLOUD: cloud})
     with opened as session:
-        session.poll(5)
+        session.poll(PATIENCE_S)
         (key,) = session.store.records
-        operation = session.settle_until(session.actions.push(key).id, 30)
-        session.read_hosts(10, 0)
+        operation = session.settle_until(session.actions.push(key).id, PATIENCE_S)
+        session.read_hosts(PATIENCE_S, 0)
         check(session, session.record(key), operation)
 
 

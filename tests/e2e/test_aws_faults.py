@@ -157,7 +157,8 @@ def test_an_instance_ended_by_somebody_else_leaves_and_is_cleaned_up_after(cloud
     look(session)
     instance_id = only(session).key.id
     ec2 = raw_client("ec2")
-    marks = [{"Key": "gpudash:managed", "Value": "true"}, {"Key": "gpudash:parent", "Value": instance_id}]
+    given = {"managed": "true", "parent": instance_id, "launch-token": "a-launch-that-is-over"}
+    marks = [{"Key": f"gpudash:{name}", "Value": value} for name, value in given.items()]
     spec = [{"ResourceType": "volume", "Tags": marks}]
     disk = ec2.create_volume(Size=8, AvailabilityZone=f"{REGION}a", TagSpecifications=spec)["VolumeId"]
     ec2.terminate_instances(InstanceIds=[instance_id])

@@ -32,9 +32,10 @@ from gpudash.ui.app import GpudashApp, Options
 from tests.support.imds import Imds
 from tests.support.links import Greeter, Service
 from tests.support.sshd import Sshd, free_port
+from tests.support.waiting import PATIENCE_S
 from tests.ui.test_sandbox import until
 
-pytestmark = [pytest.mark.needs("sshd", "ssh-keygen"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.needs("sshd", "ssh-keygen")]
 
 
 class Box:
@@ -82,7 +83,7 @@ class Box:
             f"http://127.0.0.1:{port}/status",
             headers={"Authorization": f"Bearer {(self.home / 'token').read_text().strip()}"},
         )
-        with urllib.request.urlopen(asked, timeout=10) as answer:
+        with urllib.request.urlopen(asked, timeout=PATIENCE_S) as answer:
             return json.load(answer)
 
 
@@ -126,7 +127,9 @@ def open_session(cloud: AwsCloud, box: Box) -> Iterator[Callable[[str], Session]
 def aws(cloud: AwsCloud, *words: str) -> str:
     """What the aws command prints."""
     argv = [sys.executable, "-m", "awscli", *words, "--endpoint-url", str(cloud.account.base_url), "--region", REGION]
-    done = subprocess.run([*argv, "--output", "text"], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [*argv, "--output", "text"], capture_output=True, text=True, timeout=2 * PATIENCE_S, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -160,7 +163,7 @@ async def test_the_whole_road_on_ec2(cloud: AwsCloud, box: Box, open_session: Ca
         await pilot.press("enter")
         await until(lambda: app.screen is launch)
         await pilot.press("enter")
-        await until(lambda: bool(fleet.store.records), 30)
+        await until(lambda: bool(fleet.store.records))
         await pilot.press("escape")
 
         def row() -> Any:
@@ -170,7 +173,7 @@ async def test_the_whole_road_on_ec2(cloud: AwsCloud, box: Box, open_session: Ca
             verdict = row().guard(fleet.clock.now())
             return verdict is not None and verdict.level is GuardLevel.ARMED
 
-        await until(is_armed, 60)
+        await until(is_armed)
         name, key = row().instance.name, row().key
         assert (name, state_of(cloud)) == ("road", "running")
         assert aws(cloud, "ec2", "describe-volumes", "--query", "Volumes[].Size") == "120"
@@ -179,30 +182,30 @@ async def test_the_whole_road_on_ec2(cloud: AwsCloud, box: Box, open_session: Ca
         await until(lambda: app.screen.table.record is not None)
         await pilot.press("p")
         await until(lambda: any(op.verb.value == "push" and op.stage.value == "proved"
-                                for op in fleet.store.operations.values()), 30)  # fmt: skip
+                                for op in fleet.store.operations.values()))  # fmt: skip
         assert json.loads((box.home / "run.json").read_text())["pid"] == pid, "what is right is left alone"
 
         before = row().policy.lease_deadline
         await pilot.press("+", "enter")
-        await until(lambda: row().policy.lease_deadline > before and row().operation is None, 30)
+        await until(lambda: row().policy.lease_deadline > before and row().operation is None)
         told = f"{row().policy.lease_deadline:%Y-%m-%dT%H:%M:%SZ}"
         assert box.statusd()["lease"]["deadline"] == told
         tag = ("--query", "Tags[?Key=='gpudash:lease-deadline' && ResourceType=='instance'].Value")
         assert aws(cloud, "ec2", "describe-tags", *tag) == told
 
         await pilot.press("x", "right", "enter")
-        await until(lambda: row().instance.state is InstanceState.STOPPED, 60)
+        await until(lambda: row().instance.state is InstanceState.STOPPED)
         assert [left.kind for left in mine.providers["aws"].list_leftovers().items] == ["disk"]
 
         url = await asyncio.to_thread(_ready, gateways, key)
-        with urllib.request.urlopen(f"{url}/hello", timeout=10) as answer:
+        with urllib.request.urlopen(f"{url}/hello", timeout=PATIENCE_S) as answer:
             assert answer.read() == b"/hello"
-        await until(lambda: row().instance.state is InstanceState.RUNNING, 30)
-        await until(is_armed, 60)
+        await until(lambda: row().instance.state is InstanceState.RUNNING)
+        await until(is_armed)
 
         await pilot.press("X", *"road", "enter", "enter")
-        await until(lambda: not fleet.store.records, 60)
-        await until(lambda: any(event.kind == "clean-up" for event in mine.ledger.events()), 30)
+        await until(lambda: not fleet.store.records)
+        await until(lambda: any(event.kind == "clean-up" for event in mine.ledger.events()))
     assert state_of(cloud) == "terminated"
     assert mine.providers["aws"].list_leftovers().items == ()
     assert aws(cloud, "ec2", "describe-volumes") == ""
@@ -213,5 +216,5 @@ async def test_the_whole_road_on_ec2(cloud: AwsCloud, box: Box, open_session: Ca
 
 
 def _ready(session: Session, key: Any) -> str:
-    session.poll(10)
-    return readiness.ready(session, key, timeout_s=60)
+    session.poll(PATIENCE_S)
+    return readiness.ready(session, key, timeout_s=2 * PATIENCE_S)

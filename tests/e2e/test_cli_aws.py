@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +21,6 @@ from support.aws_front import Front, aws_front
 from tests.support.cli import Cli
 
 REGIONS = ("us-east-1", "eu-west-1", "ap-south-1")
-
-pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture
@@ -167,19 +171,69 @@ def test_the_next_region_takes_it_where_the_first_has_none(front: Front, cli: Cl
     assert [len(running(region)) for region in (first, *then)] == [0, 1, 0]
 
 
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_who_has_no_key_is_offered_one(front: Front, cli: Cli, answer: str) -> None:
+    """At a terminal, after the price; a no makes nothing, and the launch says what is missing."""
+    public = cli.home / ".ssh" / "id_ed25519.pub"
+    public.unlink()
+    ours, theirs = pty.openpty()
+    argv = [sys.executable, "-m", "gpudash", "launch", "--type", "t3.micro", "--region", "us-east-1", "--name", "keyed"]
+    small = [word for word in SMALL if word != "--yes"]
+    environment = {name: value for name, value in cli.env.items() if name != "SSH_AUTH_SOCK"}
+    with subprocess.Popen([*argv, *small], stdin=theirs, stderr=theirs, stdout=theirs, env=environment) as program:
+        os.close(theirs)
+        os.write(ours, f"y\n{answer}\n".encode())
+        said = b""
+        with contextlib.suppress(OSError):  # Linux ends a terminal whose other side is closed so
+            while piece := os.read(ours, 4096):
+                said += piece
+        os.close(ours)
+    assert program.returncode == (6 if answer == "y" else 2), said
+    assert b"without a pass phrase?" in said
+    assert (public.exists(), len(running("us-east-1"))) == ((True, 1) if answer == "y" else (False, 0)), said
+    assert (b"No SSH public key was found" in said) is (answer == "n")
+
+
 def test_terminate_takes_away_what_the_instance_leaves(front: Front, cli: Cli) -> None:
     """Its children and, with the last one, the group they shared; nothing of ours is left then."""
     cli("launch", "--type", "t3.micro", "--region", "us-east-1", "--name", "gone", *SMALL)
+    parent = f"parent={running('us-east-1')[0]['InstanceId']}"
+    cli("launch", "--type", "t3.micro", "--region", "us-east-1", "--name", "worker", "-o", parent, *SMALL)
     ec2 = raw_client("ec2", "us-east-1")
     marks = [{"Key": "gpudash:managed", "Value": "true"},
-             {"Key": "gpudash:parent", "Value": running("us-east-1")[0]["InstanceId"]}]  # fmt: skip
+             {"Key": "gpudash:launch-token", "Value": "a-launch-that-is-over"},
+             {"Key": "gpudash:parent", "Value": parent.removeprefix("parent=")}]  # fmt: skip
     spec = [{"ResourceType": "volume", "Tags": marks}]
     disk = ec2.create_volume(Size=8, AvailabilityZone="us-east-1a", TagSpecifications=spec)["VolumeId"]
     answer = cli("terminate", "gone", "--yes", "--timeout", "1m")
     assert answer.code == 0, answer
+    assert "terminated worker" in answer.err
     assert f"deleted {disk}" in answer.err
+    assert {instance["State"]["Name"] for instance in running("us-east-1")} == {"terminated"}
+    ends = [e for e in cli.ok("events")["events"] if e["kind"] == "terminate" and e["name"] == "worker"]
+    assert [any(word in e["text"] for e in ends) for word in ("asked to terminate", "proved")] == [True, True]
     assert cli.ok("leftovers")["leftovers"] == []
     assert [group["GroupName"] for group in ec2.describe_security_groups()["SecurityGroups"]] == ["default"]
+
+
+def test_ready_on_what_has_ended_says_since_when_why_and_what_next(front: Front, cli: Cli) -> None:
+    """Exit 1, not "no such instance": by gpudash, by somebody at AWS, and after EC2 has forgotten it."""
+    for name in ("one", "two"):
+        cli("launch", "--type", "t3.micro", "--region", "us-east-1", "--name", name, *SMALL)
+    cli.ok("terminate", "one", "--yes", "--timeout", "1m")
+    ec2 = raw_client("ec2", "us-east-1")
+    (two,) = (i["InstanceId"] for i in running("us-east-1") if i["State"]["Name"] == "running")
+    ec2.terminate_instances(InstanceIds=[two])
+    for name, why in (("one", r"gpudash \(cli\) was asked to terminate it at 20"), (two, r"somebody asked")):
+        answer = cli("ready", name, "--timeout", "5s")
+        assert answer.code == 1, answer
+        assert re.search(rf"is terminated since 20\S+Z: {why}.*Client\.UserInitiatedShutdown", answer.err), answer
+        assert "gpudash launch --account work --region us-east-1 --type t3.micro --name" in answer.err
+    moto_server.reset()
+    cli("ls")
+    answer = cli("ready", "one", "--timeout", "5s")
+    assert (answer.code, "was asked to terminate it" in answer.err) == (1, True), answer
+    assert cli("ready", "never-was", "--timeout", "5s").code == 3
 
 
 def test_no_capacity_anywhere_within_the_chosen_region_is_exit_1(front: Front, cli: Cli) -> None:

@@ -9,8 +9,13 @@ from pathlib import Path
 import pexpect
 import pytest
 from support import moto_server
+from support.http_cloud import HttpCloud
 from support.lambda_cloud import KEY_VARIABLE
 from support.lambda_server import KEY, FakeLambda
+from support.runpod_cloud import KEY as RUNPOD_KEY
+from support.runpod_cloud import FakeRunpod
+from support.vast_fake import KEY as VAST_KEY
+from support.vast_fake import FakeVast
 
 from gpudash.clock import SystemClock
 from tests.support.cli import Cli
@@ -58,6 +63,37 @@ def test_what_works_is_written_and_comments_stay(cli: Cli) -> None:
     assert '[accounts.aws]\nprovider = "aws"\n' in text
     again = cli.ok("configure", "--yes", "--no-check")
     assert [(row["account"], row["new"]) for row in again["accounts"]] == [("aws", False), ("lambda", True)]
+
+
+@pytest.mark.parametrize(
+    ("provider", "make", "key"),
+    [("lambda", FakeLambda, KEY), ("runpod", FakeRunpod, RUNPOD_KEY), ("vast", FakeVast, VAST_KEY)],
+)
+def test_each_key_is_tried_at_its_cloud(cli: Cli, provider: str, make: type[HttpCloud], key: str) -> None:
+    """One that works, one that was taken back, and a cloud that cannot be reached are told apart; no key is shown."""
+    cloud = make(SystemClock())
+    try:
+        cli.env |= {"GOOD": key, "REVOKED": STALE}
+        cli.config(
+            "\n".join(
+                f'[accounts.{name}]\nprovider = "{provider}"\nbase_url = "{url}"\napi_key_env = "{variable}"\n'
+                for name, url, variable in (
+                    ("valid", cloud.url, "GOOD"), ("revoked", cloud.url, "REVOKED"), ("away", NOWHERE, "GOOD"),
+                )
+            )
+        )  # fmt: skip
+        answer = cli("configure", "--json")
+    finally:
+        cloud.close()
+    rows = {row["account"]: row for row in answer.doc["accounts"] if not row["new"]}
+    assert answer.code == 5
+    assert {name: (row["works"], row["instances"]) for name, row in rows.items()} == {
+        "valid": (True, 0), "revoked": (False, None), "away": (False, None),
+    }  # fmt: skip
+    assert "no connection" in rows["away"]["problem"]
+    assert "no connection" not in rows["revoked"]["problem"]
+    assert key not in answer.out + answer.err
+    assert STALE not in answer.out + answer.err
 
 
 def test_several_accounts_of_one_cloud(cli: Cli, fake: FakeLambda) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from gpudash.clock import parse_iso
 from tests.support.cli import Cli
+from tests.support.waiting import PATIENCE_S
 
 INSTANCE = {
     "account": str, "provider": str, "region": str, "id": str, "name": str, "state": str, "provider_state": str,
@@ -185,7 +186,7 @@ def test_tunnel_in_the_foreground(cli: Cli, launched: dict[str, Any]) -> None:
         assert (seen["owner"], seen["pid"], seen["name"]) == ("cli", process.pid, "life")
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=10)
+        process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert cli.ok("tunnel", "ls")["tunnels"] == []
 
@@ -248,7 +249,7 @@ def test_programs_that_want_it_at_once_start_it_once(cli: Cli, launched: dict[st
     cli.ok("stop", "life", "--yes")
     starts = len([event for event in cli.ok("events")["events"] if event["text"] == "asked to start life"])
     asked = [cli.start("ready", "life", "--timeout", "1m") for _ in range(3)]
-    said = [process.communicate(timeout=90) for process in asked]
+    said = [process.communicate(timeout=2 * PATIENCE_S) for process in asked]
     assert [process.returncode for process in asked] == [0, 0, 0], said
     assert len({out for out, _ in said}) == 1
     assert sum("another gpudash is bringing life up" in err for _, err in said) >= 1
@@ -290,7 +291,7 @@ def test_events_and_costs_tell_the_life(cli: Cli, launched: dict[str, Any]) -> N
 
 def get(port: int, path: str) -> int:
     """The status of a GET through a local port."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE_S) as answer:
         return int(answer.status)
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.support.cli import Cli
+from tests.support.waiting import PATIENCE_S
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ class Lines:
     def until(self, fits: Callable[[str], bool]) -> str:
         """The next line that fits; those before it are kept in `all`."""
         while True:
-            line = self._queue.get(timeout=40)
+            line = self._queue.get(timeout=PATIENCE_S)
             self.all.append(line)
             if fits(line):
                 return line
@@ -62,7 +63,7 @@ def test_being_told_to_stop_is_a_success(cli: Cli, number: signal.Signals) -> No
     with watching(cli) as lines:
         lines.until(lambda line: "box on sandbox: running" in line)
         lines.process.send_signal(number)
-        assert lines.process.wait(20) == 0
+        assert lines.process.wait(PATIENCE_S) == 0
         assert lines.process.stderr is not None
         assert "Traceback" not in lines.process.stderr.read()
         assert not any("\x1b" in line or "\r" in line for line in lines.all)
@@ -75,7 +76,7 @@ def test_a_reader_that_leaves_ends_it_though_nothing_changes(cli: Cli) -> None:
         assert "1 instance, burning" in process.stdout.readline()
         assert "box on sandbox" in process.stdout.readline()
         process.stdout.close()
-        assert process.wait(20) == 141
+        assert process.wait(PATIENCE_S) == 141
     finally:
         process.kill()
         process.wait()
@@ -98,7 +99,7 @@ def test_a_stop_by_another_process_is_told_with_a_document_a_line(cli: Cli) -> N
         assert gone["text"].startswith("box on sandbox: ended, and is gone; it cost ")
         assert gone["instance"] is None
         lines.process.send_signal(signal.SIGINT)
-        assert lines.process.wait(20) == 0
+        assert lines.process.wait(PATIENCE_S) == 0
 
 
 def test_an_interval_without_a_watch_is_a_mistake(cli: Cli) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.cli import Cli
+from tests.support.waiting import PATIENCE_S
 
 OVERDUE = 3 * 3600.0
 
@@ -147,7 +148,7 @@ def test_loop_ends_cleanly(late: Cli) -> None:
     assert process.stdout is not None
     line = json.loads(process.stdout.readline())
     process.send_signal(signal.SIGTERM)
-    _, words = process.communicate(timeout=20)
+    _, words = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert (line["kind"], line["enforce"]) == ("summary", False)
     assert "watchdog ends" in words

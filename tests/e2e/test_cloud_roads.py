@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 from support import lambda_server, runpod_cloud, vast_fake
 from support.http_cloud import HttpCloud
-from support.waiting import eventually
+from support.waiting import PATIENCE_S, eventually
 
 from gpudash.clock import SystemClock, parse_iso
 from gpudash.config.settings import CONSENT_SENTENCE
@@ -33,7 +33,7 @@ from tests.support.container import Container
 from tests.support.links import Greeter, Service
 from tests.support.sshd import NSS_WRAPPER, free_port, make_key, own_name
 
-pytestmark = [pytest.mark.needs("sshd", "ssh-keygen"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.needs("sshd", "ssh-keygen")]
 
 CONSENT = f'key_on_hosts = "{CONSENT_SENTENCE}"\n'
 
@@ -57,7 +57,7 @@ class Road:
         port = json.loads((self.box.home / "run.json").read_text())["port"]
         token = (self.box.home / "token").read_text().strip()
         asked = urllib.request.Request(f"http://127.0.0.1:{port}/status", headers={"Authorization": f"Bearer {token}"})
-        with urllib.request.urlopen(asked, timeout=10) as answer:
+        with urllib.request.urlopen(asked, timeout=PATIENCE_S) as answer:
             return json.load(answer)
 
     def let_pass(self, hours: float) -> None:
@@ -160,7 +160,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 def end_what_is_left(folder: Path) -> None:
     """Nothing should be: what ran with this folder in its words or its environment is over by now."""
     try:
-        eventually(lambda: not processes(folder), "no process is left", timeout_s=5)
+        eventually(lambda: not processes(folder), "no process is left")
     finally:
         for pid in processes(folder):
             os.kill(pid, signal.SIGKILL)
@@ -216,7 +216,7 @@ def drive(road: Road) -> None:
     before = up(road, "armed")["lease_deadline"]
     with service() as port:
         (tunnel,) = road.cli.ok("tunnel", "road", "-L", str(port), "--detach")["tunnels"]
-        with urllib.request.urlopen(f"http://127.0.0.1:{tunnel['local']}/hello", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{tunnel['local']}/hello", timeout=PATIENCE_S) as answer:
             assert answer.read() == b"/hello"
         assert road.cli.ok("extend", "road", "2h")["proved"]
         later = road.statusd()["lease"]["deadline"]
@@ -260,7 +260,7 @@ def test_machines_end_themselves(start: Start) -> None:
     past_the_lease(pod, pod.cloud.add_pod, runpod_cloud.POD_KEY)
     past_the_lease(instance, instance.cloud.add, OWN_KEY)
     for road in (pod, instance):
-        eventually(lambda road=road: not road.rows(), "it leaves the list", timeout_s=40, every_s=2)
+        eventually(lambda road=road: not road.rows(), "it leaves the list", every_s=2)
         assert road.cli.ok("events")["events"][0]["kind"] == "gone"
 
 

@@ -19,8 +19,9 @@ from gpudash.model.instance import Instance
 from gpudash.model.tunnel import TunnelState
 from gpudash.providers.sandbox import control
 from tests.support.clouds import SandboxCloud, launched, sandbox_cloud
-from tests.support.links import QUICK
+from tests.support.links import STRICT
 from tests.support.sshd import until
+from tests.support.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def box(cloud: SandboxCloud) -> Instance:
 @pytest.fixture
 def link(box: Instance) -> Iterator[Link]:
     """A link to it."""
-    hosts = Hosts(paths.state_dir(), SystemClock(), owner="cli", limits=QUICK)
+    hosts = Hosts(paths.state_dir(), SystemClock(), owner="cli", limits=STRICT)
     yield hosts.link(box)
     hosts.close()
 
@@ -55,13 +56,13 @@ def config(cloud: SandboxCloud, box: Instance) -> dict[str, Any]:
 
 
 def get(port: int, path: str) -> int:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE_S) as answer:
         return int(answer.status)
 
 
 def test_told_fingerprint_is_the_one_it_shows(link: Link, box: Instance) -> None:
     """The cloud's word and the server's key agree."""
-    link.wait_up(10)
+    link.wait_up(PATIENCE_S)
     assert box.ssh is not None
     assert link.fingerprint == box.ssh.host_key_fingerprint
 
@@ -83,7 +84,7 @@ def test_forward_to_its_service_survives_a_cut(link: Link, box: Instance) -> Non
     """Every connection cut by the fault switch: the forward comes back on the same port."""
     assert box.service_port is not None
     forward = link.forward(box.service_port)
-    assert forward.wait(10) is TunnelState.UP
+    assert forward.wait(PATIENCE_S) is TunnelState.UP
     assert get(forward.local, "/health") == 200
     control.set_fault("ssh-cut", True, box.key.id)
     until(lambda: link.state is not LinkState.UP)
@@ -94,8 +95,8 @@ def test_forward_to_its_service_survives_a_cut(link: Link, box: Instance) -> Non
 
 def test_frozen_host_is_noticed(link: Link, box: Instance) -> None:
     """Its connections stay open and silent; the link does not wait for ever, and is back once it thaws."""
-    link.wait_up(10)
+    link.wait_up(PATIENCE_S)
     control.set_fault("host-frozen", True, box.key.id)
     until(lambda: link.state is not LinkState.UP)
     control.set_fault("host-frozen", False, box.key.id)
-    until(lambda: link.state is LinkState.UP, within=15)
+    until(lambda: link.state is LinkState.UP)

@@ -16,6 +16,8 @@ from gpudash.config import save_account
 from tests.support.cli import Cli
 from tests.support.processes import arguments
 
+VARIABLE = "test-value-of-a-variable"
+
 
 @pytest.fixture(params=HTTP_CLOUDS)
 def under_test(request: pytest.FixtureRequest) -> Iterator[tuple[Any, Words]]:
@@ -46,6 +48,9 @@ def test_the_key_is_nowhere(under_test: tuple[Any, Words], cli: Cli) -> None:
     cloud, words = under_test
     order, account = cloud.order(), cloud.provider.account
     launch = f"launch --account {account} --type {order.instance_type} --no-wait --yes"
+    takes_variables = any(option.name == "env." for option in cloud.provider.capabilities.launch_options)
+    if takes_variables:
+        launch += f" -o env.OF_THE_RUN={VARIABLE}"
     echo = f"The key {words.key} was revoked."
     broken = Fault("echo", Reply(401, {"error": {"code": "x", "message": echo}, "detail": echo, "msg": echo}))
     said, argvs = "", set[str]()
@@ -60,6 +65,10 @@ def test_the_key_is_nowhere(under_test: tuple[Any, Words], cli: Cli) -> None:
     assert any(path.name == "ledger.db" for path in files)
     assert not [path for path in files if words.key.encode() in path.read_bytes()]
     assert words.key not in said + "".join(argvs)
+    assert not [path for path in files if VARIABLE.encode() in path.read_bytes()]
+    assert VARIABLE not in said
+    if takes_variables:
+        assert any(VARIABLE.encode() in request.content for request in cloud.fake.log), "the cloud got it"
 
 
 def watched(cli: Cli, command: str, argvs: set[str]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.killed_driver import CONFIG
-from support.waiting import eventually
+from support.waiting import PATIENCE_S, eventually
 
 from gpudash.clock import iso
 from gpudash.errors import ExitCode
@@ -51,7 +51,7 @@ def open_session() -> Session:
 @pytest.fixture
 def session(nothing_is_left: None) -> Iterator[Session]:
     with open_session() as opened:
-        opened.poll(10)
+        opened.poll(PATIENCE_S)
         yield opened
 
 
@@ -62,19 +62,19 @@ def drive(point: str, *what: str) -> subprocess.Popen[bytes]:
 
 
 def all_dead(drivers: Iterable[subprocess.Popen[bytes]]) -> None:
-    assert {driver.wait(60) for driver in drivers} == {-signal.SIGKILL}
+    assert {driver.wait(2 * PATIENCE_S) for driver in drivers} == {-signal.SIGKILL}
 
 
-def settle_all(session: Session, seconds: float = 40) -> None:
+def settle_all(session: Session, seconds: float = 2 * PATIENCE_S) -> None:
     """What the next session does: look, settle, drive, until nothing is open."""
 
     def quiet() -> bool:
-        session.poll(5)
-        session.drive(15)
+        session.poll(PATIENCE_S)
+        session.drive(PATIENCE_S)
         return not session.ledger.open_operations()
 
     eventually(quiet, "no operation is open any more", timeout_s=seconds, every_s=0.1)
-    session.poll(5)
+    session.poll(PATIENCE_S)
 
 
 def live_hosts() -> dict[str, str]:
@@ -85,16 +85,16 @@ def live_hosts() -> dict[str, str]:
 
 def launch(session: Session, *names: str) -> list[InstanceKey]:
     """Guarded instances, brought up side by side."""
-    (listing,) = session.offers(OfferFilter(instance_type="1x-t4", region="sandbox-east", spot=False), 10)
+    (listing,) = session.offers(OfferFilter(instance_type="1x-t4", region="sandbox-east", spot=False), PATIENCE_S)
     for name in names:
         session.actions.launch(session.actions.plan_launch(listing.items[0], name=name))
     settle_all(session)
-    session.read_hosts(10)
+    session.read_hosts(PATIENCE_S)
     return [session.resolve(name).key for name in names]
 
 
 def level(session: Session, key: InstanceKey) -> GuardLevel | None:
-    session.read_hosts(10, keys=[key])
+    session.read_hosts(PATIENCE_S, keys=[key])
     verdict = session.record(key).guard(session.clock.now())
     return verdict.level if verdict is not None else None
 
@@ -103,7 +103,7 @@ def lease(session: Session, key: InstanceKey) -> Callable[[], object]:
     """The deadline that the daemon itself answers, asked again at each call."""
 
     def ask() -> object:
-        session.read_hosts(10, keys=[key])
+        session.read_hosts(PATIENCE_S, keys=[key])
         record = session.record(key)
         assert record.status is not None
         return record.status.policy.lease_deadline
@@ -143,7 +143,7 @@ def test_promise_02_two_sessions_at_once_bring_up_one_instance_once() -> None:
     others = [drive("never", "push", "shared") for _ in range(2)]
     with open_session() as session:
         settle_all(session)
-        assert [other.wait(60) for other in others] == [0, 0]
+        assert [other.wait(2 * PATIENCE_S) for other in others] == [0, 0]
         settle_all(session)
         assert len(live_hosts()) == 1
         assert level(session, session.resolve("shared").key) is GuardLevel.ARMED
@@ -205,17 +205,17 @@ def test_a_clock_that_runs_fast_changes_no_promise() -> None:
     """At 60×, cadences, holds and waits are real seconds, and a guard does not look stale between two polls."""
     control.clock().set_speed(60)
     with open_session() as session:
-        session.poll(10)
+        session.poll(PATIENCE_S)
         (key,) = launch(session, "hasty")
         session.clock.sleep(2)
         verdict = session.record(key).guard(session.clock.now())
         assert verdict is not None
         assert verdict.level is GuardLevel.ARMED, verdict.reason
         assert session.store.health["sandbox", "sandbox-east"].state == "ok"
-        held = session.actions.end(key, EndAction.TERMINATE, hold_s=2)
+        held = session.actions.end(key, EndAction.TERMINATE, hold_s=6)
         session.clock.sleep(1)
         assert session.actions.advance(held).stage is Stage.INTENDED
-        assert session.settle_until(held.id, 30).stage is Stage.PROVED
+        assert session.settle_until(held.id, PATIENCE_S).stage is Stage.PROVED
 
 
 # -- every fault ------------------------------------------------------------------------------------------------------
@@ -234,12 +234,12 @@ def fault(name: str, on: bool = True) -> None:
 
 
 def row(session: Session, key: InstanceKey) -> Record:
-    session.poll(10)
+    session.poll(PATIENCE_S)
     return session.record(key)
 
 
 def row_keys(session: Session) -> set[InstanceKey]:
-    session.poll(10)
+    session.poll(PATIENCE_S)
     return set(session.store.records)
 
 
@@ -257,7 +257,7 @@ def test_promise_03_a_cloud_that_refuses_keeps_its_rows_and_ends_are_retried(
     assert row(session, worker).still_billing_since() is not None
     fault(name, on=False)
     assert session.actions.end(worker, EndAction.TERMINATE).id == end.id, "asked again now, not doubled"
-    assert session.settle_until(end.id, 30).stage is Stage.PROVED
+    assert session.settle_until(end.id, PATIENCE_S).stage is Stage.PROVED
     assert live_hosts() == {}
 
 
@@ -280,17 +280,17 @@ def test_promise_03_empty_lists_delete_nothing_and_trigger_nothing(session: Sess
 
 
 def test_promise_02_lost_replies_make_no_second_instance(session: Session) -> None:
-    (listing,) = session.offers(OfferFilter(instance_type="1x-t4", region="sandbox-east", spot=False), 10)
+    (listing,) = session.offers(OfferFilter(instance_type="1x-t4", region="sandbox-east", spot=False), PATIENCE_S)
     fault("lost-reply")
     operation = session.actions.launch(session.actions.plan_launch(listing.items[0], name="once"))
     assert operation.stage is Stage.AMBIGUOUS
     fault("lost-reply", on=False)
-    assert session.settle_until(operation.id, 40).stage is Stage.PROVED
+    assert session.settle_until(operation.id, PATIENCE_S).stage is Stage.PROVED
     assert list(live_hosts()) == ["once"]
 
 
 def test_promise_02_no_capacity_launches_nothing(session: Session) -> None:
-    (listing,) = session.offers(OfferFilter(instance_type="1x-t4", region="sandbox-east", spot=False), 10)
+    (listing,) = session.offers(OfferFilter(instance_type="1x-t4", region="sandbox-east", spot=False), PATIENCE_S)
     fault("no-capacity")
     operation = session.actions.launch(session.actions.plan_launch(listing.items[0]))
     assert (operation.stage, exit_code(operation)) == (Stage.FAILED, ExitCode.FAILED)
@@ -302,12 +302,12 @@ def test_promise_01_an_end_without_effect_is_still_billing_until_it_works(
     session: Session, worker: InstanceKey
 ) -> None:
     fault("no-effect")
-    end = session.settle_until(session.actions.end(worker, EndAction.TERMINATE).id, 7.5)
-    assert end.stage is Stage.RETRYING
+    end = session.actions.end(worker, EndAction.TERMINATE)
+    eventually(lambda: session.settle_until(end.id, 2).stage is Stage.RETRYING, "it is asked for again")
     assert session.record(worker).still_billing_since() == end.requested_at
     fault("no-effect", on=False)
     session.actions.end(worker, EndAction.TERMINATE)
-    assert session.settle_until(end.id, 40).stage is Stage.PROVED
+    assert session.settle_until(end.id, PATIENCE_S).stage is Stage.PROVED
     assert live_hosts() == {}
 
 
@@ -319,16 +319,16 @@ def test_promise_06_an_extend_over_a_cut_line_is_open_until_the_host_answers(
     operation = session.actions.extend(worker, until)
     assert (operation.stage, exit_code(operation)) == (Stage.ACCEPTED, ExitCode.UNPROVED)
     fault("ssh-cut", on=False)
-    assert session.settle_until(operation.id, 60).stage is Stage.PROVED
+    assert session.settle_until(operation.id, PATIENCE_S).stage is Stage.PROVED
     assert lease(session, worker)() == until
 
 
 def test_promise_06_an_extend_while_the_instance_comes_up_is_not_lost(session: Session) -> None:
-    (listing,) = session.offers(OfferFilter(instance_type="1x-t4", region="sandbox-east", spot=False), 10)
+    (listing,) = session.offers(OfferFilter(instance_type="1x-t4", region="sandbox-east", spot=False), PATIENCE_S)
     order = session.actions.plan_launch(listing.items[0], name="young")
     launched = session.actions.launch(order)
     assert launched.key is not None
-    session.poll(10)
+    session.poll(PATIENCE_S)
     until = order.policy.lease_deadline + HOUR  # type: ignore[operator]
     extend = session.actions.extend(launched.key, until)
     assert extend.stage is Stage.ACCEPTED
@@ -339,7 +339,7 @@ def test_promise_06_an_extend_while_the_instance_comes_up_is_not_lost(session: S
 
 def test_promise_11_a_supervisor_lets_go_of_an_instance_that_is_gone(session: Session, worker: InstanceKey) -> None:
     spawn(session.record(worker).instance, [(8000, None)], state_dir=session.state_dir)
-    session.settle_until(session.actions.end(worker, EndAction.TERMINATE).id, 30)
+    session.settle_until(session.actions.end(worker, EndAction.TERMINATE).id, PATIENCE_S)
     eventually(lambda: worker not in row_keys(session), "the row leaves")
     assert tunnels.listed(session.tunnels_dir) == []
 
@@ -351,7 +351,7 @@ def test_promise_07_a_killed_daemon_is_no_guard_and_a_push_brings_it_back(
     eventually(lambda: level(session, worker) is GuardLevel.NONE, "the dead daemon is noticed")
     assert session.store.totals(session.clock.now()).unguarded.usd > 0
     fault("statusd-killed", on=False)
-    operation = session.settle_until(session.actions.push(worker).id, 30)
+    operation = session.settle_until(session.actions.push(worker).id, PATIENCE_S)
     assert operation.stage is Stage.PROVED, operation.detail
     assert level(session, worker) is GuardLevel.ARMED
 
@@ -360,7 +360,7 @@ def test_promise_05_a_broken_sensor_holds_the_host_awake_and_is_told(session: Se
     fault("sensor-broken")
 
     def told() -> bool:
-        session.read_hosts(10, keys=[worker])
+        session.read_hosts(PATIENCE_S, keys=[worker])
         status = session.record(worker).status
         return status is not None and bool(status.unknown) and bool(status.alarms)
 
@@ -371,7 +371,7 @@ def test_promise_05_a_broken_sensor_holds_the_host_awake_and_is_told(session: Se
 
 
 def test_a_spot_instance_that_is_taken_back_is_announced(session: Session) -> None:
-    (listing,) = session.offers(OfferFilter(instance_type="1x-t4", region="sandbox-east", spot=True), 10)
+    (listing,) = session.offers(OfferFilter(instance_type="1x-t4", region="sandbox-east", spot=True), PATIENCE_S)
     operation = session.actions.launch(session.actions.plan_launch(listing.items[0], name="cheap"))
     assert operation.key is not None
     fault("spot-notice")
@@ -395,7 +395,7 @@ def test_promise_11_tunnels_come_back_where_they_were(worker: InstanceKey, sessi
     tunnel = tunnels.open_one(session, session.record(worker), 8000)
     session.close()
     with open_session() as later:
-        later.poll(10)
+        later.poll(PATIENCE_S)
         assert tunnels.listed(later.tunnels_dir) == [], "none is left behind"
         tunnels.restore(later, later.record(worker))
 
@@ -409,14 +409,14 @@ def test_promise_11_tunnels_come_back_where_they_were(worker: InstanceKey, sessi
 def test_ready_starts_a_stopped_instance_and_says_where_its_service_answers(
     session: Session, worker: InstanceKey
 ) -> None:
-    session.settle_until(session.actions.end(worker, EndAction.STOP).id, 30)
+    session.settle_until(session.actions.end(worker, EndAction.STOP).id, PATIENCE_S)
     told: list[str] = []
-    url = ready(session, worker, timeout_s=40, on_step=told.append)
+    url = ready(session, worker, timeout_s=PATIENCE_S, on_step=told.append)
     try:
         assert url.startswith("http://127.0.0.1:")
         assert told[0] == "starting worker"
         assert session.record(worker).instance.state is InstanceState.RUNNING
-        status = parse_status(client(session.desk, session.record(worker), 5).status())
+        status = parse_status(client(session.desk, session.record(worker), PATIENCE_S).status())
         assert "declared" in status.held_by, "it stays awake for its first request"
     finally:
         tunnels.close_some(session, worker)

@@ -24,6 +24,7 @@ from gpudash.model.policy import EndAction
 from gpudash.model.tunnel import TunnelState
 from tests.support.container import Container
 from tests.support.sshd import until
+from tests.support.waiting import PATIENCE_S
 
 pytest_plugins = ["tests.support.link_fixtures"]
 pytestmark = [
@@ -68,11 +69,11 @@ def test_from_the_offer_to_an_end_by_the_pod_itself(cloud: RunpodCloud, service:
         link = session.hosts.link(record.instance)
         forward = link.forward(service)
         until(lambda: forward.state is TunnelState.UP)
-        with urllib.request.urlopen(f"http://127.0.0.1:{forward.local}/", timeout=10) as page:
+        with urllib.request.urlopen(f"http://127.0.0.1:{forward.local}/", timeout=PATIENCE_S) as page:
             assert page.status == 200
         StatusClient(link).shutdown(action)
         mine = record.key.id
-        until(lambda: mine not in fake.pods if action is EndAction.TERMINATE else not fake.pods[mine].is_up, within=30)
+        until(lambda: mine not in fake.pods if action is EndAction.TERMINATE else not fake.pods[mine].is_up)
     assert stranger.is_up
     ends = [request for request in fake.log if request.headers["authorization"] == f"Bearer {POD_KEY}"]
     assert [request.path for request in ends] == ["/graphql"]

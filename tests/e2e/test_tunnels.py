@@ -19,6 +19,7 @@ from gpudash.hosts.supervisor import spawn
 from gpudash.hosts.tunnels import CloseRequest, close_tunnels, list_tunnels
 from gpudash.model.tunnel import Tunnel, TunnelState
 from tests.support.sshd import Sshd, free_port, until
+from tests.support.waiting import PATIENCE_S
 
 pytest_plugins = ["tests.support.link_fixtures"]
 pytestmark = pytest.mark.needs("sshd", "ssh-keygen")
@@ -46,7 +47,7 @@ def states(folder: Path) -> list[TunnelState]:
 
 
 def get(tunnel: Tunnel) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{tunnel.local}/seen", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{tunnel.local}/seen", timeout=PATIENCE_S) as answer:
         return str(answer.read().decode())
 
 
@@ -69,7 +70,7 @@ def test_closed_from_elsewhere(hosts: Hosts, sshd: Sshd, folder: Path, service: 
     link = hosts.link(sshd.instance())
     kept, closed = link.forward(service), link.forward(service + 1 if service < 65000 else service - 1)
     until(lambda: len(states(folder)) == 2)
-    gone = close_tunnels(folder, CloseRequest("acct", "i-box", closed.remote), timeout=5)
+    gone = close_tunnels(folder, CloseRequest("acct", "i-box", closed.remote), timeout=PATIENCE_S)
     assert [tunnel.remote for tunnel in gone] == [closed.remote]
     assert link.forwards == (kept,)
 
@@ -93,7 +94,7 @@ def test_supervisor_outlives_who_started_it_and_ends_without_a_trace(
     assert (tunnel.owner, tunnel.owner_pid) == ("supervisor", pid)
     assert os.getsid(pid) == pid
     assert get(tunnel) == "/seen"
-    assert close_tunnels(folder, CloseRequest("acct", "i-box"), timeout=5) == [tunnel]
+    assert close_tunnels(folder, CloseRequest("acct", "i-box"), timeout=PATIENCE_S) == [tunnel]
     until(lambda: not alive(pid))
     assert list(folder.iterdir()) == []
 
@@ -119,7 +120,7 @@ def test_killed_supervisor_is_pruned(sshd: Sshd, state_dir: Path, folder: Path, 
     until(lambda: list_tunnels(folder) == [])
     [again] = spawn(sshd.instance(), [(service, port)], state_dir=state_dir)
     assert again.local == port
-    assert len(close_tunnels(folder, CloseRequest("acct", "i-box"), timeout=5)) == 1
+    assert len(close_tunnels(folder, CloseRequest("acct", "i-box"), timeout=PATIENCE_S)) == 1
 
 
 def test_busy_port_is_told_to_who_starts_it(hosts: Hosts, sshd: Sshd, state_dir: Path, service: int) -> None:
@@ -145,5 +146,5 @@ def test_nothing_secret_in_its_arguments(sshd: Sshd, state_dir: Path, folder: Pa
     assert str(sshd.user_key) not in argv
     assert {oct(path.stat().st_mode & 0o777) for path in folder.iterdir()} == {"0o600"}
     assert json.loads(next(folder.glob("*.json")).read_text())["owner"] == "supervisor"
-    close_tunnels(folder, CloseRequest("acct", "i-box"), timeout=5)
+    close_tunnels(folder, CloseRequest("acct", "i-box"), timeout=PATIENCE_S)
     until(lambda: not alive(tunnel.owner_pid))

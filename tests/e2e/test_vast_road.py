@@ -24,6 +24,7 @@ from gpudash.model.policy import EndAction
 from gpudash.model.tunnel import TunnelState
 from tests.support.container import KEY, Container
 from tests.support.sshd import until
+from tests.support.waiting import PATIENCE_S
 
 pytest_plugins = ["tests.support.link_fixtures"]
 pytestmark = [
@@ -70,9 +71,9 @@ def test_from_the_offer_to_an_end_by_the_host_itself(vast: FakeVast, service: in
         link = session.hosts.link(record.instance)
         forward = link.forward(service)
         until(lambda: forward.state is TunnelState.UP)
-        with urllib.request.urlopen(f"http://127.0.0.1:{forward.local}/", timeout=10) as page:
+        with urllib.request.urlopen(f"http://127.0.0.1:{forward.local}/", timeout=PATIENCE_S) as page:
             assert page.status == 200
         StatusClient(link).shutdown(EndAction.TERMINATE)
-        until(lambda: vast.alive() == set(), within=30)
+        until(lambda: vast.alive() == set())
     (ended,) = [request for request in vast.log if request.method == "DELETE"]
     assert ended.headers["authorization"] == f"Bearer {KEY}"

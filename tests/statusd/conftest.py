@@ -20,10 +20,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.waiting import PATIENCE_S
+
 STATUSD = Path(__file__).resolve().parents[2] / "gpudash" / "statusd.py"
 START = 1893456000.0  # 2030-01-01T00:00:00Z, where every test's clock begins
 TOKEN = "test-token-0123456789"
-WAIT_S = 12.0
 
 
 def utc(epoch: float) -> str:
@@ -36,7 +37,7 @@ def after(seconds: float) -> str:
     return utc(START + seconds)
 
 
-def until(condition: Callable[[], Any], what: str, timeout: float = WAIT_S) -> Any:
+def until(condition: Callable[[], Any], what: str, timeout: float = PATIENCE_S) -> Any:
     """Poll a condition of a real process until it holds."""
     limit = time.monotonic() + timeout
     while time.monotonic() < limit:
@@ -157,7 +158,9 @@ class Host:
         """Run one verb to its end."""
         if not (self.home / "config.json").exists():
             self.configure()
-        return subprocess.run(self.command(*arguments), env=self.env, capture_output=True, text=True, timeout=30)
+        return subprocess.run(
+            self.command(*arguments), env=self.env, capture_output=True, text=True, timeout=PATIENCE_S
+        )
 
     def start(self, **changes: Any) -> Host:
         """Start the daemon in the foreground and wait until it answers."""
@@ -190,14 +193,14 @@ class Host:
         """SIGTERM; the answer is the exit code."""
         assert self.process is not None
         self.process.terminate()
-        return self.process.wait(timeout=10)
+        return self.process.wait(timeout=PATIENCE_S)
 
     def close(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.kill()
         if self.process is None and (self.home / "lock").exists():
-            subprocess.run(self.command("--stop"), env=self.env, capture_output=True, timeout=30)
+            subprocess.run(self.command("--stop"), env=self.env, capture_output=True, timeout=PATIENCE_S)
 
     # -- HTTP --
 
@@ -213,7 +216,7 @@ class Host:
         if token is not None:
             sent["Authorization"] = "Bearer " + token
         content = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         try:
             connection.request(method, path, content, sent)
             answer = connection.getresponse()
@@ -233,7 +236,9 @@ class Host:
         assert reply.status == 200, reply.body
         return dict(reply.json)
 
-    def wait(self, condition: Callable[[dict[str, Any]], Any], what: str, timeout: float = WAIT_S) -> dict[str, Any]:
+    def wait(
+        self, condition: Callable[[dict[str, Any]], Any], what: str, timeout: float = PATIENCE_S
+    ) -> dict[str, Any]:
         """Poll /status until a condition holds; the answer is that document."""
         last: dict[str, Any] = {}
 
@@ -266,6 +271,12 @@ def refuse_power(host: Host, root: Path) -> Host:
         host.script(host.bin / name, f'echo "{name}-$*" >> {host.ended_path}; exit 1')
     host.script(host.bin / "sudo", '[ "$1" = -n ] && shift\n[ "$1" = true ] || exec "$@"')
     return host
+
+
+def hurry(host: Host) -> None:
+    """From now on a window of a minute, which stays open while the clock stands still, is over in a tenth of a second."""
+    host.speed = 600.0
+    host.set_clock()
 
 
 def is_settled(status: dict[str, Any]) -> bool:

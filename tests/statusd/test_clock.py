@@ -80,7 +80,7 @@ def test_clock_wrong_at_boot_follows_ntp(host: Host, wrong: float) -> None:
     host.synced, host.wall_offset = True, 0.0
     host.set_clock()
     status = host.wait(lambda s: any(e["kind"] == "clock" for e in s["events"]), "the clock was set")
-    assert (after(0) <= status["now"] <= after(30), alarm_codes(status)) == (True, set())
+    assert (after(0) <= status["now"] <= after(300), alarm_codes(status)) == (True, set())
 
 
 def test_boot_with_a_clock_in_the_past_goes_on_from_the_last_moment(host: Host) -> None:

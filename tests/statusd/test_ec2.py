@@ -157,9 +157,8 @@ def test_spot_notice_warns_and_runs_the_hook_with_what_time_is_left(box: Host, i
     """Terminals, file, alarm, event, and the hook with a limit that fits before the end."""
     said = box.bin / "said"
     box.script(box.bin / "wall", f"cat >> {said}")
-    box.script(box.home / "pre-stop", f'echo "$GPUDASH_REASON-$GPUDASH_ACTION" >> {box.ended_path}; sleep 60')
+    box.script(box.home / "pre-stop", f'echo "$GPUDASH_REASON-$GPUDASH_ACTION" >> {box.ended_path}; sleep 600')
     box.start(wall=True).settle()
-    begun = time.monotonic()
     imds.notice(SPOT, action="terminate", time=after(7))
     status = box.wait(lambda s: "spot-notice" in alarm_codes(s), "the alarm is on")
     assert (status["ends_at"], status["ends_why"]) == (after(7), "spot")
@@ -168,7 +167,6 @@ def test_spot_notice_warns_and_runs_the_hook_with_what_time_is_left(box: Host, i
     file = box.home / "warning.txt"
     until(lambda: file.exists() and "takes this spot host back" in file.read_text(), "the file says it")
     box.wait(lambda s: "hook-failed" in alarm_codes(s), "a hook that takes too long is cut short")
-    assert time.monotonic() - begun < 40
     assert [e["kind"] for e in box.status()["events"]].count("spot") == 1
 
 

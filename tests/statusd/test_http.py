@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import time
 from typing import Any
 
 import pytest
@@ -141,9 +140,11 @@ def test_slow_clients_hold_up_nobody(shared: Host) -> None:
     try:
         for link in slow:
             link.sendall(b"GET /status HT")
-        began = time.monotonic()
         assert shared.get("/status").status == 200
-        assert time.monotonic() - began < 2
+        for link in slow:
+            link.setblocking(False)
+            with pytest.raises(BlockingIOError):  # neither answered nor given up: they were not waited for
+                link.recv(1)
     finally:
         for link in slow:
             link.close()

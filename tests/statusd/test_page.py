@@ -149,7 +149,7 @@ def test_page_says_when_the_host_is_gone(host: Host, browser: Browser) -> None:
         host.kill()
         kept.bind(("127.0.0.1", port))
         kept.listen()  # and never answers; a port that is only bound is taken over by a daemon of another test
-        until(lambda: "no answer for" in browser.text(), "it says so", timeout=60)
+        until(lambda: "no answer for" in browser.text(), "it says so")
 
 
 CONTRAST = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import fcntl
 import json
 import os
 import signal
@@ -10,6 +11,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
+from tests.support.waiting import PATIENCE_S
 
 from .conftest import STATUSD, Host, after, alarm_codes, interpreters, until
 
@@ -90,7 +93,9 @@ def test_check_refuses_what_is_no_configuration(host: Host, text: str) -> None:
 
 def test_start_without_any_configuration_is_refused(host: Host) -> None:
     """No configuration and no state: it does not start, and says what is missing."""
-    started = subprocess.run(host.command("--daemonize"), env=host.env, capture_output=True, text=True, timeout=30)
+    started = subprocess.run(
+        host.command("--daemonize"), env=host.env, capture_output=True, text=True, timeout=PATIENCE_S
+    )
     assert (started.returncode, "config.json is missing" in started.stderr) == (1, True)
 
 
@@ -136,6 +141,19 @@ def test_second_start_names_the_first(host: Host) -> None:
         second = host.run(verb)
         assert second.returncode == 3
         assert f"pid {host.process.pid}" in second.stderr  # type: ignore[union-attr]
+
+
+def test_a_look_keeps_no_daemon_from_starting(host: Host) -> None:
+    """Whoever asks whether one runs holds the lock for a moment; a daemon that starts just then waits and serves."""
+    lock = host.home / "lock"
+    host.configure()
+    with lock.open("w") as looking, host.output_path.open("wb") as output:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        host.process = subprocess.Popen(host.command("--foreground"), env=host.env, stdout=output, stderr=output)
+        mine = Path(f"/proc/{host.process.pid}/fd")
+        until(lambda: str(lock) in {os.readlink(fd) for fd in mine.iterdir() if fd.is_symlink()}, "it wants the lock")
+        assert host.run("--stop").stdout == "statusd does not run here\n"
+    until(host.is_up, "it serves")
 
 
 def test_two_hosts_share_the_machine(host: Host, second_host: Host) -> None:
@@ -201,7 +219,7 @@ def test_stop_ends_a_frozen_daemon(host: Host) -> None:
         stop = subprocess.Popen(host.command("--stop"), env=host.env)
         os.waitid(os.P_PID, host.process.pid, os.WEXITED | os.WNOWAIT)  # type: ignore[union-attr]
         host.process.wait()  # type: ignore[union-attr]
-        assert stop.wait(timeout=10) == 0
+        assert stop.wait(timeout=PATIENCE_S) == 0
     finally:
         stop.kill()
 

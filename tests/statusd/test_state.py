@@ -34,6 +34,7 @@ def test_kill_9_in_the_middle_of_writes(host: Host) -> None:
     for life in range(8):
         host.start()
         assert host.status()["lease"]["deadline"] >= promised
+        until((host.home / "state.json").exists, "the state is written")
         killer = threading.Timer(moments.uniform(0.0, 0.12), host.process.kill)  # type: ignore[union-attr]
         killer.start()
         try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import ROOT
+from tests.support.waiting import PATIENCE_S
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,12 @@ class Cli:
         self.env.pop("PYTHONDONTWRITEBYTECODE", None)
 
     def __call__(
-        self, *words: str, stdin: str = "", timeout: float = 60.0, env: Mapping[str, str] | None = None
+        self, *words: str, stdin: str = "", timeout: float = 2 * PATIENCE_S, env: Mapping[str, str] | None = None
     ) -> Answer:
+        # Beside many other tests a cloud on loopback may take longer than a person would wait for a list.
+        patient = ("--timeout", "1m") if words[:1] == ("ls",) and not {"--timeout", "--help"} & set(words) else ()
         done = subprocess.run(
-            [sys.executable, "-m", "gpudash", *words],
+            [sys.executable, "-m", "gpudash", *words, *patient],
             input=stdin,
             capture_output=True,
             text=True,
@@ -87,7 +90,7 @@ class Cli:
             cwd=self.home,
         )
 
-    def ok(self, *words: str, timeout: float = 60.0) -> dict[str, Any]:
+    def ok(self, *words: str, timeout: float = 2 * PATIENCE_S) -> dict[str, Any]:
         """Run with ``--json``, expect success, answer the document."""
         answer = self(*words, "--json", timeout=timeout)
         assert answer.code == 0, (words, answer)

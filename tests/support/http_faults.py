@@ -89,7 +89,7 @@ def run(name: str, row: Row, verb: str) -> str:
         fault = replace(fault, method=fault.method or method, path=fault.path or path)
         with row.origin() as origin:
             adapter = cloud.again(url=origin, timeouts=HASTY if row.hasty else None)
-            with row.around(cloud.fake), cloud.fake.fault(fault), _warnings() as said:
+            with row.around(cloud.fake), cloud.fake.fault(fault), warnings_said() as said:
                 asked = cloud.fake.count(method, path)
                 outcome = {"list": _list, "launch": _launch, "end": _end}[verb](cloud, adapter, before, row, words)
                 assert cloud.fake.count(method, path) - asked <= (1 if verb != "list" else 2), "asked again by itself"
@@ -101,7 +101,7 @@ def _list(cloud: Any, adapter: Provider, before: InstanceKey, row: Row, words: W
     try:
         found = adapter.list_instances(cloud.region)
     except GpudashError as exc:
-        return _told(exc, words, write=False)
+        return told(exc, words, write=False)
     is_there = any(item.key == before for item in found.items)
     if found.complete:
         assert is_there or row.may_hide, "a complete list lacks an instance that runs"
@@ -118,10 +118,10 @@ def _launch(cloud: Any, adapter: Provider, before: InstanceKey, row: Row, words:
         made = cloud.fake.alive() - alive
         if not isinstance(exc, Ambiguous):
             assert not made, "a definite no, and yet it was launched"
-            return _told(exc, words, write=True)
+            return told(exc, words, write=True)
         tokens = [item.launch_token for item in cloud.again().list_instances(cloud.region).items]
         assert tokens.count(order.token) == len(made) <= 1, "it cannot be found by its token"
-        return _told(exc, words, write=True) + (": found by its token" if made else ": not there")
+        return told(exc, words, write=True) + (": found by its token" if made else ": not there")
     made = cloud.fake.alive() - alive
     assert made == {key.id}
     listed = any(item.key == key for item in adapter.list_instances(cloud.region).items)
@@ -134,11 +134,11 @@ def _end(cloud: Any, adapter: Provider, before: InstanceKey, row: Row, words: Wo
     except GpudashError as exc:
         if not isinstance(exc, Ambiguous):
             assert before.id in cloud.fake.alive(), "a definite no, and yet it was ended"
-        return _told(exc, words, write=True)
+        return told(exc, words, write=True)
     return "accepted" if before.id not in cloud.fake.alive() else "accepted, and the list says that it runs"
 
 
-def _told(exc: GpudashError, words: Words, *, write: bool) -> str:
+def told(exc: GpudashError, words: Words, *, write: bool) -> str:
     """The outcome in words; on the way, that nothing secret is in it and that a person is told what failed."""
     assert words.key not in "".join(traceback.format_exception(exc)) + repr(exc) + str(exc)
     match exc:
@@ -159,7 +159,7 @@ def _told(exc: GpudashError, words: Words, *, write: bool) -> str:
 
 
 @contextmanager
-def _warnings() -> Iterator[list[str]]:
+def warnings_said() -> Iterator[list[str]]:
     """All that is logged meanwhile, by anybody."""
     said: list[str] = []
     handler = logging.Handler()

@@ -58,7 +58,7 @@ def deadly(call: Callable[..., Any]) -> Callable[..., Any]:
 def main(point: str, verb: str, what: str, until: str = "") -> None:
     """Drive it."""
     with Session.open(CONFIG, actor="driver") as session:
-        session.poll(10)
+        session.poll(60)
         show = session.desk.on_operation
 
         def moved(operation: Operation) -> None:
@@ -76,11 +76,11 @@ def main(point: str, verb: str, what: str, until: str = "") -> None:
             client.StatusClient.extend = deadly(client.StatusClient.extend)  # type: ignore[method-assign]
             guarding._read_back = deadly(guarding._read_back)
         if verb == "launch":
-            (listing,) = session.offers(OfferFilter(instance_type="1x-t4", region="sandbox-east", spot=False), 10)
+            (listing,) = session.offers(OfferFilter(instance_type="1x-t4", region="sandbox-east", spot=False), 60)
             operation = session.actions.launch(session.actions.plan_launch(listing.items[0], name=what))
         else:
             key = session.resolve(what).key
-            session.read_hosts(10)
+            session.read_hosts(60)
             operation = {
                 "extend": lambda: session.actions.extend(key, parse_iso(until)),
                 "push": lambda: session.actions.push(key),

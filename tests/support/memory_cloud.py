@@ -23,6 +23,7 @@ from gpudash.model.money import Price
 from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
 from gpudash.model.policy import Policy
 from gpudash.providers.base import Leftover
+from support.waiting import PATIENCE_S
 
 CLOUD = "cloud"
 REGION = "here"
@@ -137,6 +138,10 @@ class Cloud:
         if not self.no_effect:
             self.instances.pop(key.id, None)
         self._leave("terminate")
+
+    def is_gone(self, key: InstanceKey) -> bool:
+        self._arrive("look")
+        return key.id not in self.instances
 
     def set_tags(self, key: InstanceKey, tags: Mapping[str, str]) -> None:
         self._arrive("tags")
@@ -273,13 +278,13 @@ def open_session(cloud: Cloud, clock: ManualClock, daemon: Daemon | None = None,
 def look(session: Session, seconds: float = 0.0) -> Any:
     """Let time pass and ask the cloud once."""
     session.clock.sleep(seconds)
-    return session.poll(5.0)
+    return session.poll(PATIENCE_S)
 
 
 def hung() -> tuple[Callable[[], None], threading.Event]:
     """A call that hangs until the event is set."""
     let_go = threading.Event()
-    return lambda: let_go.wait(30) and None, let_go
+    return lambda: let_go.wait(2 * PATIENCE_S) and None, let_go
 
 
 def ledger_bytes(path: Path) -> bytes:

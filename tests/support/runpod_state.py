@@ -42,6 +42,7 @@ class Pod:
     port: int
     old_port: int | None = None
     host: str = "203.0.113.9"
+    proxy: tuple[str, int] = ("ssh.runpod.io", 22)
     is_up: bool = True
     locked: bool = False
     cluster: dict[str, Any] | None = None
@@ -60,7 +61,7 @@ class Pod:
             "registry": self.body.get("registry"), "cloud": self.body.get("cloud", "SECURE"),
             "dataCenterId": (self.body.get("dataCenterIds") or [PLACES[0]])[0], "cudaVersion": "12.8",
             "ssh": {
-                "proxy": {"host": "ssh.runpod.io", "port": 22, "username": f"{self.id}-64411eb2",
+                "proxy": {"host": self.proxy[0], "port": self.proxy[1], "username": f"{self.id}-64411eb2",
                           "command": f"ssh {self.id}-64411eb2@ssh.runpod.io"},
                 "direct": {"host": self.host, "port": port, "username": "root",
                            "command": f"ssh root@{self.host} -p {port}"} if runs and exposed else None,

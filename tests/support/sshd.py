@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from gpudash.model.instance import Instance, InstanceKey, InstanceState, SshAddress
+from tests.support.waiting import PATIENCE_S
 
 NSS_WRAPPER = next(map(str, Path("/usr/lib").glob("*/libnss_wrapper.so")), None)
 """Lets a server know a user by another name (package ``libnss-wrapper``); None where it is missing."""
@@ -29,7 +30,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def until(claim: Callable[[], Any], within: float = 10.0) -> Any:
+def until(claim: Callable[[], Any], within: float = PATIENCE_S) -> Any:
     """Wait until `claim` holds and answer what it said; fail after `within` seconds."""
     end = time.monotonic() + within
     while True:

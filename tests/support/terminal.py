@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from tests.support.waiting import PATIENCE_S
+
 
 class Terminal:
     """One tmux server with one pane. Leaves nothing behind."""
@@ -83,15 +85,15 @@ class Terminal:
         shown, coloured = self.text().splitlines(), self._tmux("capture-pane", "-p", "-e").stdout.splitlines()
         return [told for plain, told in zip(shown, coloured, strict=False) if re.search(pattern, plain)]
 
-    def wait_for(self, pattern: str, *, timeout_s: float = 30.0) -> str:
+    def wait_for(self, pattern: str, *, timeout_s: float = PATIENCE_S) -> str:
         """Wait until the pattern can be read on the screen; the screen as it then is."""
         return self.wait_until(lambda text: re.search(pattern, text) is not None, pattern, timeout_s=timeout_s)
 
-    def wait_gone(self, pattern: str, *, timeout_s: float = 30.0) -> str:
+    def wait_gone(self, pattern: str, *, timeout_s: float = PATIENCE_S) -> str:
         """Wait until the pattern can no longer be read."""
         return self.wait_until(lambda text: re.search(pattern, text) is None, f"no {pattern}", timeout_s=timeout_s)
 
-    def wait_until(self, holds: Callable[[str], bool], what: str, *, timeout_s: float = 30.0) -> str:
+    def wait_until(self, holds: Callable[[str], bool], what: str, *, timeout_s: float = PATIENCE_S) -> str:
         """Wait until something holds of the screen's text."""
         end = time.monotonic() + timeout_s
         while True:
@@ -105,9 +107,9 @@ class Terminal:
     @property
     def pid(self) -> int:
         """The program's process."""
-        return int(self._read("pid", 5.0))
+        return int(self._read("pid", PATIENCE_S))
 
-    def exit_status(self, *, timeout_s: float = 15.0) -> int:
+    def exit_status(self, *, timeout_s: float = PATIENCE_S) -> int:
         """Wait for the program to end; what it ended with (128 + n for signal n)."""
         return int(self._read("status", timeout_s))
 
@@ -125,4 +127,4 @@ class Terminal:
 
     def _tmux(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         argv = ["tmux", "-S", str(self._folder / "tmux.sock"), *words]
-        return subprocess.run(argv, env=self._env, check=check, text=True, capture_output=True, timeout=20)
+        return subprocess.run(argv, env=self._env, check=check, text=True, capture_output=True, timeout=PATIENCE_S)

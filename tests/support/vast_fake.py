@@ -72,6 +72,8 @@ class FakeVast(HttpCloud):
         self.answers: list[tuple[str, int]] = []
         """What was said to those, by contract."""
         self.volumes: list[dict[str, Any]] = []
+        self.session: str | None = None
+        """The key of a two-factor session, without which nothing can be destroyed."""
         self.ignores_ends = False
         self.strict = False
         """Calls that come too soon are refused."""
@@ -101,7 +103,9 @@ class FakeVast(HttpCloud):
         if request.path.startswith("/api/v0/gpu_names"):
             return None
         told = request.headers.get("authorization", "")
-        if told == f"Bearer {KEY}":
+        if told in (f"Bearer {KEY}", f"Bearer {self.session}"):
+            if self.session and told == f"Bearer {KEY}" and request.method == "DELETE":
+                return Reply(401, {"success": False, "msg": "This action requires Two Factor Authentication."})
             return self._too_soon(request)
         own = next((c for c in self.contracts.values() if c.own_key and told == f"Bearer {c.own_key}"), None)
         if own is not None and request.path.rstrip("/") == f"/api/v0/instances/{own.id}":

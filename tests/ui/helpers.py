@@ -92,8 +92,10 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(fleet: MemoryFleet, size: tuple[int, int] = WIDE, **options: Any) -> AsyncIterator[Stage]:
-    app = GpudashApp(fleet, Options(zone=UTC, **options))
+async def stage(
+    fleet: MemoryFleet, size: tuple[int, int] = WIDE, *, kind: type[GpudashApp] = GpudashApp, **options: Any
+) -> AsyncIterator[Stage]:
+    app = kind(fleet, Options(zone=UTC, **options))
     async with app.run_test(size=size) as pilot:
         on = Stage(app, pilot, fleet)
         await on.settle()

@@ -11,6 +11,8 @@ from pathlib import Path
 import pexpect
 import pyte
 
+from tests.support.waiting import PATIENCE_S
+
 ROOT = Path(__file__).parents[2]
 WORDS = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8"}
 
@@ -44,7 +46,7 @@ class Terminal:
         # What pyte does not know and would print: private modes of the kitty protocol.
         self._stream.feed(data.replace(b"\x1b[>25u", b"").replace(b"\x1b[<u", b""))
 
-    def until(self, true: Callable[[], bool] | str, seconds: float = 20.0) -> None:
+    def until(self, true: Callable[[], bool] | str, seconds: float = PATIENCE_S) -> None:
         """Read until that is so, or those words are on the screen."""
         holds = (lambda: true in self.text) if isinstance(true, str) else true
         end = time.monotonic() + seconds
@@ -64,7 +66,7 @@ class Terminal:
     def quit(self) -> None:
         """Leave by q, and wait for the end."""
         self.send("q")
-        end = time.monotonic() + 20
+        end = time.monotonic() + PATIENCE_S
         while self.child.isalive():
             assert time.monotonic() < end, f"it did not leave:\n{self.text}"
             try:

@@ -21,6 +21,7 @@ from support.runpod_cloud import KEY as RUNPOD_KEY
 from support.runpod_cloud import FakeRunpod
 from support.vast_cloud import KEY as VAST_KEY
 from support.vast_fake import FakeVast
+from support.waiting import PATIENCE_S
 from textual.pilot import Pilot
 
 from gpudash.clock import SystemClock
@@ -34,8 +35,6 @@ from gpudash.providers.sandbox import control
 from gpudash.ui.app import GpudashApp, Options
 from gpudash.ui.screens.fleet import FleetScreen
 from gpudash.ui.screens.launch import LaunchScreen
-
-pytestmark = pytest.mark.timeout(120)
 
 
 class WhatIsMyAddress(HttpCloud):
@@ -112,7 +111,7 @@ async def dashboard(accounts: list[Account]) -> AsyncIterator[tuple[Pilot[Any], 
         session.close()
 
 
-async def until(true: Callable[[], Any], what: str, seconds: float = 40.0) -> None:
+async def until(true: Callable[[], Any], what: str, seconds: float = PATIENCE_S) -> None:
     """Wait for the world; it has clocks of its own here."""
     end = time.monotonic() + seconds
     while not true():

@@ -11,6 +11,7 @@ from textual.widgets import Button, Input
 from gpudash.clock import ManualClock
 from gpudash.fleet.changes import ChangeSet
 from gpudash.model.policy import EndAction
+from gpudash.ui import format as fmt
 from gpudash.ui.screens.confirm import ConfirmEnd
 from gpudash.ui.screens.extend import ExtendScreen
 from gpudash.ui.screens.launch import LaunchScreen
@@ -72,6 +73,22 @@ async def test_promise_10_the_name_is_typed_where_data_is_lost() -> None:
         assert not act.disabled
         await on.press("enter", "enter")
         assert ends(fleet) == [(key, EndAction.TERMINATE)]
+
+
+async def test_promise_10_what_is_terminated_with_it_is_named() -> None:
+    """Its child instances; a stop leaves them alone and does not speak of them."""
+    fleet = sample_fleet()
+    parent, child, *_ = sorted(fleet.store.records.values(), key=lambda r: r.instance.name != "comfy")
+    given = {"parent": parent.key.id, "managed": True, "launch_token": "t", "name": "its-worker"}
+    key = replace(parent.key, id="its-worker")
+    fleet.store.records[key] = replace(child, instance=replace(child.instance, key=key, **given))
+    async with stage(fleet) as on:
+        await on.go_to("comfy")
+        await on.press("X")
+        assert "its-worker: terminated with it" in on.text()
+        assert on.app.screen.query_one("#act", Button).disabled
+        await on.press("escape", "x")
+        assert "terminated with it" not in on.text()
 
 
 async def test_promise_10_no_name_is_asked_where_nothing_is_lost() -> None:
@@ -190,8 +207,27 @@ async def test_extend_shows_each_amount_with_its_end_and_its_cost() -> None:
         await on.go_to("train-llama")
         await on.press("+")
         words = on.text()
-        for word in ("15:16", "hard deadline 20:00", "15:46", "$11.96", "$47.84", "4h44m", "$113.2"):
+        for word in ("15:16", "hard deadline 20:00", "15:46", "~$11.97", "~$47.88", "4h44m", "~$113.3"):
             assert word in words
+        assert "an hour $23.92 compute + ~$0.02 disk = ~$23.94/h" in words
+
+
+async def test_what_an_extend_costs_is_what_the_deadline_then_costs_more() -> None:
+    """The dialog and the costs page count by the same meters, disk included."""
+    fleet = sample_fleet()
+    async with stage(fleet) as on:
+        await on.go_to("train-llama")
+        (before,) = on.fleet_screen.targets()
+        await on.press("+", "down")
+        (shown,) = [line for line in on.text("ChoiceList").splitlines() if line.strip(" ▸").startswith("1h ")]
+        await on.press("enter")
+        now = fleet.clock.now()
+        was, will = before.projected(now), fleet.store.records[before.key].projected(now)
+        assert was is not None
+        assert will is not None
+        assert f"~${will.usd - was.usd:.2f}" in shown
+        await on.press("c")
+        assert fmt.money(will) in on.text()
 
 
 async def test_extend_beyond_the_hard_deadline_is_refused_with_what_is_allowed() -> None:

@@ -11,6 +11,7 @@ import pytest
 from support.http_cloud import Fault
 from support.runpod_cloud import RunpodCloud, problem, runpod_cloud
 from support.runpod_state import Endpoint as FakeEndpoint
+from support.waiting import PATIENCE_S
 from textual.widgets import Button, Input
 
 from gpudash.clock import SystemClock
@@ -44,14 +45,14 @@ async def screen(
             await on.press("P")
             assert isinstance(app.screen, EndpointsScreen)
             yield on
-        async with asyncio.timeout(20):  # what is asked right now has a connection open
+        async with asyncio.timeout(PATIENCE_S):  # what is asked right now has a connection open
             while any(lane.busy for lane in session.lanes._lanes.values()):
                 await asyncio.sleep(0.01)
 
 
 async def until(on: Stage, seen: Callable[[], bool], what: str) -> None:
     """Wait for what the cloud has to answer first."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while not seen():
             await asyncio.sleep(0.02)
             await on.settle()

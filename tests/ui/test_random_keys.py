@@ -1,4 +1,4 @@
-"""Keys at random: no exception, no wrong target, nothing changed in read-only mode.
+"""Keys and mouse at random, pastes and other sizes among them: no exception, no wrong target, nothing changed in read-only mode.
 
 Over the scripted scene, and over the real sandbox with real hosts while its faults come and go. The latter takes
 ``GPUDASH_RANDOM_KEYS_SECONDS`` (30 where nothing is said; some minutes before a release), and a run is told again by
@@ -19,8 +19,9 @@ from gpudash.fleet.session import Session
 from gpudash.providers.sandbox import control
 from gpudash.ui.synthetic.sample import sample_fleet
 from tests.conftest import SECONDS_OF_RANDOM_KEYS, SEED_OF_RANDOM_KEYS
+from tests.ui import hands
 from tests.ui.helpers import stage
-from tests.ui.walker import KEYS, Walker, WatchedApp, WatchedFleet, is_up
+from tests.ui.walker import KEYS, StayingApp, Walker, WatchedApp, WatchedFleet, is_up
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -29,9 +30,13 @@ async def test_keys_at_random(seed: int, read_only: bool) -> None:
     chance = random.Random(seed)
     fleet = sample_fleet(read_only=read_only)
     known = set(fleet.store.records)
-    async with stage(fleet, size=(110, 30)) as on:
+    async with stage(fleet, size=(110, 30), kind=StayingApp) as on:
         for number in range(150):
-            await on.press(chance.choice(KEYS))
+            if number % 4 == 3 and number > 20:
+                hands.act(on.app, chance)
+                await on.settle()
+            else:
+                await on.press(chance.choice(KEYS))
             if number % 10 == 0:
                 fleet.step()
                 await on.beat(1)

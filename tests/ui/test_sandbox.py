@@ -20,6 +20,7 @@ from gpudash.providers.sandbox import control
 from gpudash.ui.app import GpudashApp, Options
 from gpudash.ui.screens.fleet import FleetScreen
 from gpudash.ui.widgets.footer import Footer
+from tests.support.waiting import PATIENCE_S
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +29,7 @@ def no_host_left(own_home: object) -> Iterator[None]:
     control.reset()
 
 
-async def until(true: Callable[[], bool], seconds: float = 30.0) -> None:
+async def until(true: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
     """Wait for the world; it has clocks of its own here."""
     end = time.monotonic() + seconds
     while not true():
@@ -69,7 +70,7 @@ async def test_launch_extend_tunnel_stop_start_and_terminate_by_key() -> None:
             verdict = the_one().guard(fleet.clock.now())
             return verdict is not None and verdict.level is GuardLevel.ARMED
 
-        await until(armed, 60)
+        await until(armed)
         await until(lambda: screen.table.record is not None)
         before = the_one().policy.lease_deadline
         await pilot.press("+", "enter")
@@ -82,12 +83,12 @@ async def test_launch_extend_tunnel_stop_start_and_terminate_by_key() -> None:
         await until(lambda: not the_one().is_ending)
         assert the_one().instance.state is InstanceState.RUNNING
         await pilot.press("x", "right", "enter")
-        await until(lambda: the_one().instance.state is InstanceState.STOPPED, 60)
+        await until(lambda: the_one().instance.state is InstanceState.STOPPED)
         await pilot.press("r")
-        await until(lambda: the_one().instance.state is InstanceState.RUNNING, 60)
+        await until(lambda: the_one().instance.state is InstanceState.RUNNING)
         name = the_one().instance.name
         await pilot.press("X", *name, "enter", "enter")
-        await until(lambda: not fleet.store.records, 60)
+        await until(lambda: not fleet.store.records)
         await until(lambda: not screen.view.order)
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from tests.support.waiting import PATIENCE_S
+
 ROOT = Path(__file__).parents[2]
 HEAVY = ["boto3", "botocore", "paramiko", "sshtunnel", "httpx", "pydantic", "keyring", "rich.markdown"]
 
@@ -66,7 +68,7 @@ sys.exit(launcher.launch(launcher.Run(load(), synthetic=5)))
 def spawn(*arguments: str, script: str | None = None, **environment: str) -> pexpect.spawn:
     argv = ["-c", script, *arguments] if script else ["-m", "gpudash", *arguments]
     variables = os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8"} | environment
-    return pexpect.spawn(sys.executable, argv, dimensions=(40, 120), timeout=20, env=variables, cwd=str(ROOT))
+    return pexpect.spawn(sys.executable, argv, dimensions=(40, 120), timeout=PATIENCE_S, env=variables, cwd=str(ROOT))
 
 
 def ended(child: pexpect.spawn) -> int:

@@ -1,4 +1,4 @@
-"""Somebody who presses keys at random, and remembers at each press what it may concern."""
+"""Somebody who uses keys and mouse at random, and remembers at each deed what it may concern."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from gpudash.ui.screens.fleet import FleetScreen
 from gpudash.ui.screens.instance import InstanceScreen
 from gpudash.ui.screens.launch import LaunchScreen
 from gpudash.ui.screens.palette import Palette
+from tests.ui import hands
 
 LEAVING = {"q", "ctrl+q", "ctrl+c", "ctrl+z"}
 KEYS = [
@@ -95,10 +96,20 @@ class WatchedFleet(Fleet):
         return await super().toggle_tunnels(key)
 
 
-class WatchedApp(GpudashApp):
-    """The real app, which also tells when it acts on a key."""
+class StayingApp(GpudashApp):
+    """The real app, which a click on ``quit`` does not end, so that the walk goes on."""
 
     CSS_PATH = Path(themes.__file__).parent / "gpudash.tcss"
+    is_staying = True
+
+    async def run_action(self, action: Any, default_namespace: Any = None, namespaces: Any = None) -> bool:
+        if self.is_staying and action == "quit":
+            return True
+        return await super().run_action(action, default_namespace, namespaces)
+
+
+class WatchedApp(StayingApp):
+    """Tells when it acts on a key."""
 
     def __init__(self, fleet: Fleet, walker: Walker) -> None:
         super().__init__(fleet, Options())
@@ -107,6 +118,8 @@ class WatchedApp(GpudashApp):
 
     async def run_action(self, action: Any, default_namespace: Any = None, namespaces: Any = None) -> bool:
         self._walker.remember()
+        if action == "quit" and self._walker.is_walking:  # a click on the last line, or a line of the palette
+            return True
         return await super().run_action(action, default_namespace, namespaces)
 
 
@@ -116,6 +129,7 @@ class Walker:
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
         self.app: GpudashApp | None = None
+        self.is_walking = False
         self.pressed: list[str] = []
         self.asked: list[tuple[str, object]] = []
         """What was asked to be changed, and of which instance."""
@@ -142,15 +156,21 @@ class Walker:
         assert app is not None
         loop = asyncio.get_running_loop()
         end, next_fault = loop.time() + seconds, 0.0
+        self.is_walking = True
         while loop.time() < end and not self.wrong:
             if loop.time() > next_fault:
                 self._turn_a_fault()
                 next_fault = loop.time() + self.chance.uniform(0.5, 3)
-            for key in self._next():
-                await self._press(key)
+            if self.chance.random() < 0.2 and len(control.sandbox().hosts()) < MOST_HOSTS:
+                self.pressed.append(hands.act(app, self.chance))
+                await asyncio.sleep(self.chance.choice((0.0, 0.02)))
+            else:
+                for key in self._next():
+                    await self._press(key)
             assert app.crash is None, self.pressed[-40:]
             assert app.is_running, self.pressed[-40:]
             assert len(app.screen_stack) < 12, self.pressed[-40:]
+        self.is_walking = False
 
     def _next(self) -> list[str]:
         """One key; in a dialog that wants something typed, now and then just that."""

@@ -1,5 +1,7 @@
 """Takes away what an ended instance leaves: its children, in the order their dependencies allow, and only ours.
 
+Child instances are not ended here: that is an end like every other, with its intent and its proof (`fleet.families`).
+
 Nothing waits here. What is still in use is reported and tried again at the next round; meanwhile it stands among the
 leftovers with its cost. What all instances of a region share goes only when none of them is left. Key pairs and the
 instance role stay.
@@ -7,9 +9,12 @@ instance role stay.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
+from gpudash.clock import parse_iso
 from gpudash.errors import GpudashError
 from gpudash.providers.aws import leftovers, tags
 from gpudash.providers.aws.errors import code_of, translated
@@ -17,13 +22,18 @@ from gpudash.providers.aws.leftovers import Child
 from gpudash.providers.base import CleanUp
 
 ORDER = (
-    "spot-instances-request", "instance", "elastic-ip", "volume", "snapshot", "network-interface", "security-group",
+    "spot-instances-request", "elastic-ip", "volume", "snapshot", "network-interface", "security-group",
     "route-table", "subnet", "internet-gateway", "vpc",
 )  # fmt: skip
+CLAIM = timedelta(minutes=10)
+"""How long a launch may take from choosing what is shared until EC2 shows its instance."""
+_DATA = frozenset({"volume", "snapshot"})
+_GO_WITH_AN_INSTANCE = frozenset({"spot-instances-request", "volume", "network-interface"})
+"""While one of these is in use, an instance has it, and ends first."""
 _MINE = {"Name": f"tag:{tags.MANAGED}", "Values": ["true"]}
 
 
-def clean_up(reader: Any, writer: Any, region: str, is_fresh: Callable[[str], bool]) -> CleanUp:
+def clean_up(reader: Any, writer: Any, region: str, is_fresh: Callable[[str], bool], now: datetime) -> CleanUp:
     """One round in one region.
 
     Args:
@@ -31,10 +41,14 @@ def clean_up(reader: Any, writer: Any, region: str, is_fresh: Callable[[str], bo
         writer: a client for changes.
         region: for the error texts.
         is_fresh: an instance that EC2 may not show yet; its children are left alone.
+        now: what a launch marked a moment ago, on whatever machine, is left alone.
     """
     with translated(f"look for what is left in {region}"):
-        doomed = [c for c in leftovers.orphaned(reader) if _is_doomed(c) and not is_fresh(c.parent)]
-        doomed += _shared(reader)
+        ours = [c for c in leftovers.orphaned(reader) if _is_doomed(c) and not is_fresh(c.parent)]
+        waiting = tuple(c.id for c in ours if c.in_use and c.kind in _GO_WITH_AN_INSTANCE)
+        shared, claimed = _shared(reader, now)
+        waiting += claimed
+        doomed = [c for c in ours if c.id not in waiting] + shared
     done: list[str] = []
     failed: list[tuple[str, str]] = []
     for child in sorted(doomed, key=lambda c: ORDER.index(c.kind)):
@@ -44,11 +58,17 @@ def clean_up(reader: Any, writer: Any, region: str, is_fresh: Callable[[str], bo
             done.append(child.id)
         except GpudashError as exc:
             failed.append((child.id, exc.text))
-    return CleanUp(tuple(done), tuple(failed))
+    return CleanUp(tuple(done), tuple(failed), waiting)
 
 
 def _is_doomed(child: Child) -> bool:
-    """What runs or is in use goes only where EC2 shows that its parent has ended, and not where nobody knows the parent."""
+    """What is in use goes only where EC2 shows that its parent has ended, and not where nobody knows the parent.
+
+    Data goes only with proof on every side: the parent shown as ended, and the disk made by a launch of ours whose own
+    instance has ended as well. A volume that somebody made, or took off an instance that lives on, is a leftover.
+    """
+    if child.kind in _DATA and not (child.parent_ended and child.is_launched and not child.maker_lives):
+        return False
     return child.is_ours and child.kind in ORDER and (child.parent_ended or not child.in_use)
 
 
@@ -57,7 +77,7 @@ def _delete(reader: Any, writer: Any, child: Child) -> None:
         _DELETERS[child.kind](reader, writer, child.id)
     except Exception as exc:
         code = code_of(exc)
-        if not (code.endswith((".NotFound", "NotFoundException")) or code == "InvalidInstanceID.NotFound"):
+        if not code.endswith((".NotFound", "NotFoundException")):
             raise
 
 
@@ -101,7 +121,6 @@ def _delete_gateway(reader: Any, writer: Any, identity: str) -> None:
 
 _DELETERS: Mapping[str, Callable[[Any, Any, str], object]] = {
     "spot-instances-request": lambda _, w, i: w.cancel_spot_instance_requests(SpotInstanceRequestIds=[i]),
-    "instance": lambda _, w, i: w.terminate_instances(InstanceIds=[i]),
     "elastic-ip": _delete_address,
     "volume": lambda _, w, i: w.delete_volume(VolumeId=i),
     "snapshot": lambda _, w, i: w.delete_snapshot(SnapshotId=i),
@@ -114,25 +133,46 @@ _DELETERS: Mapping[str, Callable[[Any, Any, str], object]] = {
 }
 
 
-def _shared(reader: Any) -> list[Child]:
-    """Our security groups and our network, once no instance of ours is left in the region."""
+def _shared(reader: Any, now: datetime) -> tuple[list[Child], tuple[str, ...]]:
+    """Our security groups and our network, once the cloud knows no user of them in the region.
+
+    Users are instances of ours, interfaces of anybody, and launches under way on any machine, which have put their mark
+    on it. The second part is what such a launch has claimed: nothing goes then, because it needs all of it.
+    """
     states = {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped", "shutting-down"]}
     if reader.describe_instances(Filters=[_MINE, states])["Reservations"]:
-        return []
+        return [], ()
     found: list[Child] = []
     groups = reader.describe_security_groups(Filters=[_MINE, _shared_as("ssh")])["SecurityGroups"]
-    found += [Child("security-group", g["GroupId"], "", is_ours=True) for g in groups if _is_unused(reader, g)]
     network = [_MINE, _shared_as("network")]
     vpcs = reader.describe_vpcs(Filters=network)["Vpcs"]
+    claimed = _claimed(reader, [*groups, *vpcs], now)
+    if claimed:
+        return [], claimed
+    found += [Child("security-group", g["GroupId"], "", is_ours=True) for g in groups if _is_unused(reader, g)]
     if any(_interfaces(reader, "vpc-id", vpc["VpcId"]) for vpc in vpcs):
-        return found
+        return found, ()
     found += [
         Child("subnet", s["SubnetId"], "", is_ours=True) for s in reader.describe_subnets(Filters=network)["Subnets"]
     ]
     gateways = reader.describe_internet_gateways(Filters=network)["InternetGateways"]
     found += [Child("internet-gateway", g["InternetGatewayId"], "", is_ours=True) for g in gateways]
     found += [Child("vpc", vpc["VpcId"], "", is_ours=True) for vpc in vpcs]
-    return found
+    return found, ()
+
+
+def _claimed(reader: Any, shared: list[Mapping[str, Any]], now: datetime) -> tuple[str, ...]:
+    """Those that a launch chose a moment ago and whose instance EC2 does not know yet, in whatever state."""
+    young: dict[str, str] = {}
+    for record in shared:
+        moment, _, token = tags.as_dict(record.get("Tags")).get(tags.USED_BY, "").partition(" ")
+        with contextlib.suppress(ValueError):
+            if now - parse_iso(moment) < CLAIM:
+                young[str(record.get("GroupId") or record["VpcId"])] = token
+    if not young:
+        return ()
+    arrived = leftovers.launches(reader, set(young.values()))
+    return tuple(identity for identity, token in young.items() if token not in arrived)
 
 
 def _is_unused(reader: Any, group: Mapping[str, Any]) -> bool:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
-from gpudash.errors import Ambiguous, AuthRefused, NoCapacity, ProviderError
+from gpudash.clock import iso
+from gpudash.errors import Ambiguous, AuthRefused, NoCapacity, ProviderError, UsageError
 from gpudash.model.offer import LaunchOrder
 from gpudash.providers import sshkeys
 from gpudash.providers.aws import facts, images, keys, network, request, roles, tags
@@ -19,8 +21,10 @@ from gpudash.providers.aws.errors import QUOTA_CODES, code_of, translated
 from gpudash.providers.recent import Recent
 
 
-def launch(clients: Clients, recent: Recent, order: LaunchOrder, address_source: Callable[[], str]) -> str:
-    """Ask for one instance and return its id.
+def launch(
+    clients: Clients, recent: Recent, order: LaunchOrder, address_source: Callable[[], str], now: datetime
+) -> str:
+    """Ask for one instance and return its id. `now` is written on what it shares with others.
 
     Raises:
         Ambiguous: RunInstances got no answer.
@@ -33,6 +37,7 @@ def launch(clients: Clients, recent: Recent, order: LaunchOrder, address_source:
     earlier = find_by_token(reader, order.token)
     if earlier is not None:
         return earlier
+    _check_parent(reader, order)
     kind = type_facts(reader, order.instance_type)
     request.check_type(order, kind)
     image = images.choose_image(clients.read("ssm", order.region), reader, kind, order.options.get("ami"))
@@ -41,8 +46,10 @@ def launch(clients: Clients, recent: Recent, order: LaunchOrder, address_source:
     if key_name is None:
         key = sshkeys.find_public_key(order.options.get("public_key"))
         key_name = keys.ensure_key_pair(reader, writer, key)
-    places = _places(reader, writer, order)
-    group_ids = [order.options.get("security_group_id") or _group(reader, writer, order, places[0], address_source)]
+    mark = f"{iso(now)} {order.token}"
+    places = _places(reader, writer, order, mark)
+    named = order.options.get("security_group_id")
+    group_ids = [named or _group(reader, writer, order, places[0], address_source, mark)]
     profile = _profile(clients, order)
     refusals: list[str] = []
     for attempt, place in enumerate(places):
@@ -75,6 +82,28 @@ def type_facts(reader: Any, instance_type: str) -> facts.TypeFacts:
     if instance_type not in found:
         raise NoCapacity(f"This region has no type {instance_type}.", hint="`gpudash offers` lists what it has.")
     return found[instance_type]
+
+
+def _check_parent(reader: Any, order: LaunchOrder) -> None:
+    """A child ends with its parent, so the parent must be known, ours and alive.
+
+    Raises:
+        UsageError: it is not.
+    """
+    parent = order.options.get("parent")
+    if parent is None:
+        return
+    with translated("look for the parent"):
+        asked = [{"Name": "instance-id", "Values": [parent]}]
+        pages = reader.get_paginator("describe_instances").paginate(Filters=asked)
+        found = [i for page in pages for r in page["Reservations"] for i in r["Instances"]]
+    if not found:
+        hint = "Parent and child stand in one region; `gpudash ls` shows the ids."
+        raise UsageError(f"parent: {order.region} has no instance {parent!r}.", hint=hint)
+    if tags.as_dict(found[0].get("Tags")).get(tags.MANAGED) != "true":
+        raise UsageError(f"parent: {parent} is not managed by gpudash.", hint=f"First: gpudash adopt {parent}")
+    if (found[0].get("State") or {}).get("Name") in ("terminated", "shutting-down"):
+        raise UsageError(f"parent: {parent} has ended, and what goes with it would end at once.", hint="Leave it out.")
 
 
 def find_by_token(reader: Any, token: str) -> str | None:
@@ -123,19 +152,20 @@ def _speaks_of_profile(exc: ProviderError) -> bool:
     )
 
 
-def _places(reader: Any, writer: Any, order: LaunchOrder) -> list[network.Subnet]:
+def _places(reader: Any, writer: Any, order: LaunchOrder, mark: str) -> list[network.Subnet]:
     zone = order.options.get("availability_zone")
     found = network.places(reader, order.instance_type, zone, order.options.get("subnet_id"))
     if found:
         return found
-    return [network.make_network(reader, writer, zone or min(network.offered_zones(reader, order.instance_type)))]
+    zone = zone or min(network.offered_zones(reader, order.instance_type))
+    return [network.make_network(reader, writer, zone, mark)]
 
 
 def _group(
-    reader: Any, writer: Any, order: LaunchOrder, place: network.Subnet, address_source: Callable[[], str]
+    reader: Any, writer: Any, order: LaunchOrder, place: network.Subnet, address_source: Callable[[], str], mark: str
 ) -> str:
     source = network.ssh_source(order.options.get("ssh_cidr") or address_source())
-    return network.ensure_group(reader, writer, place.vpc_id, source)
+    return network.ensure_group(reader, writer, place.vpc_id, source, mark)
 
 
 def _profile(clients: Clients, order: LaunchOrder) -> str | None:

@@ -61,6 +61,14 @@ class Child:
     """EC2 shows that the parent has ended; False where it knows no such instance, which may be one of another region."""
     in_use: bool = False
     """It runs, or something is attached to it."""
+    token: str | None = None
+    """Of the launch of ours that made it; None where no launch did."""
+    maker_lives: bool = False
+    """The instance of that launch has not ended."""
+
+    @property
+    def is_launched(self) -> bool:
+        return self.token is not None
 
 
 def find(reader: Any, account: str, region: str, prices: PriceBook) -> list[Leftover]:
@@ -87,14 +95,14 @@ def children(reader: Any) -> list[Child]:
     """Everything in a region that names a parent instance."""
     marked: dict[tuple[str, str], dict[str, str]] = {}
     pages = reader.get_paginator("describe_tags").paginate(
-        Filters=[{"Name": "key", "Values": [tags.PARENT, tags.MANAGED]}]
+        Filters=[{"Name": "key", "Values": [tags.PARENT, tags.MANAGED, tags.LAUNCH_TOKEN]}]
     )
     for page in pages:
         for row in page["Tags"]:
             kind = str(row["ResourceType"]).removeprefix("vpc-")  # an address is told either way
             marked.setdefault((kind, str(row["ResourceId"])), {})[row["Key"]] = row.get("Value", "")
     return [
-        Child(kind, resource, mark[tags.PARENT], mark.get(tags.MANAGED) == "true")
+        Child(kind, resource, mark[tags.PARENT], mark.get(tags.MANAGED) == "true", token=mark.get(tags.LAUNCH_TOKEN))
         for (kind, resource), mark in marked.items()
         if mark.get(tags.PARENT, "").startswith("i-")
     ]
@@ -106,12 +114,31 @@ def orphaned(reader: Any) -> list[Child]:
     if not candidates:
         return []
     states = states_of(reader, sorted({child.parent for child in candidates}))
+    makers = launches(reader, {child.token for child in candidates if child.token})
+    living = {token for token, state in makers.items() if state != ENDED}
     gone = [
-        replace(child, parent_ended=child.parent in states)
+        replace(child, parent_ended=child.parent in states, maker_lives=child.token in living)
         for child in candidates
         if states.get(child.parent, ENDED) == ENDED
     ]
     return existing(reader, gone)
+
+
+def launches(reader: Any, tokens: set[str]) -> dict[str, str]:
+    """By token of a launch the state of its instance, where EC2 knows one."""
+    found: dict[str, str] = {}
+    asked = sorted(tokens)
+    for start in range(0, len(asked), FILTER_VALUES):
+        wanted = {"Name": f"tag:{tags.LAUNCH_TOKEN}", "Values": asked[start : start + FILTER_VALUES]}
+        for page in reader.get_paginator("describe_instances").paginate(Filters=[wanted]):
+            found |= {
+                tags.as_dict(record.get("Tags")).get(tags.LAUNCH_TOKEN, ""): str(
+                    (record.get("State") or {}).get("Name")
+                )
+                for reservation in page["Reservations"]
+                for record in reservation["Instances"]
+            }
+    return found
 
 
 def existing(reader: Any, candidates: list[Child]) -> list[Child]:

@@ -98,15 +98,15 @@ def offered_zones(reader: Any, instance_type: str) -> set[str]:
         return {offer["Location"] for page in pages for offer in page["InstanceTypeOfferings"]}
 
 
-def make_network(reader: Any, writer: Any, zone: str) -> Subnet:
+def make_network(reader: Any, writer: Any, zone: str, mark: str) -> Subnet:
     """A network of ours: one subnet, a way to the Internet, nothing else. All of it is tagged as shared.
 
     The subnet comes last, so that a network whose making was cut off is never launched into.
     """
     with translated("make a network"):
-        vpc_id = writer.create_vpc(CidrBlock=CIDR, TagSpecifications=_marked("vpc"))["Vpc"]["VpcId"]
+        vpc_id = writer.create_vpc(CidrBlock=CIDR, TagSpecifications=_marked("vpc", mark))["Vpc"]["VpcId"]
         writer.modify_vpc_attribute(VpcId=vpc_id, EnableDnsHostnames={"Value": True})
-        gateway = writer.create_internet_gateway(TagSpecifications=_marked("internet-gateway"))
+        gateway = writer.create_internet_gateway(TagSpecifications=_marked("internet-gateway", mark))
         gateway_id = gateway["InternetGateway"]["InternetGatewayId"]
         writer.attach_internet_gateway(InternetGatewayId=gateway_id, VpcId=vpc_id)
         main = [{"Name": "vpc-id", "Values": [vpc_id]}, {"Name": "association.main", "Values": ["true"]}]
@@ -116,20 +116,22 @@ def make_network(reader: Any, writer: Any, zone: str) -> Subnet:
             VpcId=vpc_id,
             CidrBlock=CIDR.replace("/16", "/20"),
             AvailabilityZone=zone,
-            TagSpecifications=_marked("subnet"),
+            TagSpecifications=_marked("subnet", mark),
         )
     return Subnet(subnet["Subnet"]["SubnetId"], vpc_id, zone)
 
 
-def ensure_group(reader: Any, writer: Any, vpc_id: str, source: str) -> str:
-    """The security group of a network: SSH from `source`, added where it is missing."""
+def ensure_group(reader: Any, writer: Any, vpc_id: str, source: str, mark: str) -> str:
+    """The security group of a network: SSH from `source`, added where it is missing; `mark` says who will use it."""
     with translated(f"prepare security group {GROUP}"):
         found = _group(reader, vpc_id)
         if found is None:
-            group_id = _make_group(reader, writer, vpc_id)
+            group_id = _make_group(reader, writer, vpc_id, mark)
             rules: list[Mapping[str, Any]] = []
         else:
             group_id, rules = found["GroupId"], found.get("IpPermissions") or []
+            if tags.as_dict(found.get("Tags")).get(tags.MANAGED) == "true":
+                writer.create_tags(Resources=[group_id], Tags=tags.as_list({tags.USED_BY: mark}))
         _refresh_rules(writer, group_id, rules, source)
     return group_id
 
@@ -171,8 +173,9 @@ def _group(reader: Any, vpc_id: str) -> Mapping[str, Any] | None:
     return groups[0] if groups else None
 
 
-def _make_group(reader: Any, writer: Any, vpc_id: str) -> str:
-    marks = [{"ResourceType": "security-group", "Tags": tags.as_list({**_OURS, tags.SHARED: "ssh"})}]
+def _make_group(reader: Any, writer: Any, vpc_id: str, mark: str) -> str:
+    ours = {**_OURS, tags.SHARED: "ssh", tags.USED_BY: mark}
+    marks = [{"ResourceType": "security-group", "Tags": tags.as_list(ours)}]
     try:
         made = writer.create_security_group(
             GroupName=GROUP, Description="gpudash: SSH from its users", VpcId=vpc_id, TagSpecifications=marks
@@ -193,5 +196,5 @@ def _subnets(reader: Any, name: str, value: str) -> list[Mapping[str, Any]]:
     return found
 
 
-def _marked(kind: str) -> list[dict[str, Any]]:
-    return [{"ResourceType": kind, "Tags": tags.as_list({**_OURS, tags.SHARED: "network"})}]
+def _marked(kind: str, mark: str) -> list[dict[str, Any]]:
+    return [{"ResourceType": kind, "Tags": tags.as_list({**_OURS, tags.SHARED: "network", tags.USED_BY: mark})}]

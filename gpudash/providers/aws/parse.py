@@ -60,6 +60,7 @@ def parse_instance(record: Mapping[str, Any], account: str, region: str, known: 
         managed=tag.get(tags.MANAGED) == "true",
         created_at=first_launch(record, tag),
         started_at=started_at,
+        ended_at=states.ended_at(record),
         price=_price(record, is_spot, known),
         storage_price=None if is_gone else _storage_price(record, volumes, known),
         disk_gb=sum(sizes) if whole else None,
@@ -138,7 +139,8 @@ def _ssh(record: Mapping[str, Any], tag: Mapping[str, str], known: Known) -> Ssh
     if not host or states.provider_state(record) in {"terminated", "shutting-down", "stopped"}:
         return None
     user = tag.get(tags.SSH_USER) or known.users.get(str(record.get("ImageId")), "ec2-user")
-    return SshAddress(str(host), 22, user, identity_file=known.identity_files.get(str(record.get("KeyName"))))
+    given = str(record.get("KeyName") or "") or None
+    return SshAddress(str(host), 22, user, identity_file=known.identity_files.get(given or ""), given_key=given)
 
 
 def _disks(volumes: list[Volume | None], *, goes: bool) -> str | None:

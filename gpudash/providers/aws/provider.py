@@ -136,7 +136,9 @@ class AwsProvider:
 
     def launch(self, order: LaunchOrder) -> InstanceKey:
         """Ask for one instance; see `request` for the options. The same token again gives the same instance."""
-        instance_id = self._guarded(lambda: launch(self.clients, self._recent, order, self._address_source))
+        instance_id = self._guarded(
+            lambda: launch(self.clients, self._recent, order, self._address_source, self.clock.now())
+        )
         return InstanceKey(self.account, order.region, instance_id)
 
     def start(self, key: InstanceKey) -> None:
@@ -172,7 +174,7 @@ class AwsProvider:
     def clean_up(self, region: str) -> CleanUp:
         """Take away what ended instances left in a region, as far as it is ours; call again while something failed."""
         reader, writer = self.clients.read("ec2", region), self.clients.write("ec2", region)
-        return self._guarded(lambda: cleanup.clean_up(reader, writer, region, self._recent.is_fresh))
+        return self._guarded(lambda: cleanup.clean_up(reader, writer, region, self._recent.is_fresh, self.clock.now()))
 
     def close(self) -> None:
         """Let go of connections."""

@@ -6,7 +6,9 @@ launch that EC2 gave up as ``error`` would count it as billing until EC2 forgets
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from gpudash.model.instance import InstanceState
@@ -19,6 +21,7 @@ _STATES = {
     "shutting-down": InstanceState.TERMINATING,
     "terminated": InstanceState.TERMINATED,
 }
+_MOMENT = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)[^)]*\)")
 HIBERNATED = "Client.UserInitiatedHibernate"
 _NOTICES = {
     "Client.InstanceInitiatedShutdown": "powered itself off",
@@ -52,6 +55,15 @@ def provider_state(record: Mapping[str, Any]) -> str:
 def reason_code(record: Mapping[str, Any]) -> str:
     """Why it is in that state, by EC2's code."""
     return str((record.get("StateReason") or {}).get("Code") or "")
+
+
+def ended_at(record: Mapping[str, Any]) -> datetime | None:
+    """When it was terminated: the moment that stands in EC2's transition reason, as in ``User initiated (2026-03-01
+    12:00:00 GMT)``. EC2 has no field for it."""
+    found = _MOMENT.search(str(record.get("StateTransitionReason") or ""))
+    if provider_state(record) != "terminated" or found is None:
+        return None
+    return datetime.fromisoformat(found[1]).replace(tzinfo=UTC)
 
 
 def notice_of(record: Mapping[str, Any]) -> str | None:

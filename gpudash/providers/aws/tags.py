@@ -24,6 +24,8 @@ SSH_USER = f"{PREFIX}ssh-user"
 SERVICE_PORT = f"{PREFIX}service-port"
 SHARED = f"{PREFIX}shared"
 """On what all our instances of a region share (``network``, ``ssh``): it goes with the last of them."""
+USED_BY = f"{PREFIX}used-by"
+"""On the same: when a launch last chose it, and its token. Whoever cleans up elsewhere learns of that launch from it."""
 
 _ALLOWED_KEY = re.compile(r"[A-Za-z0-9+\-=.,_:@]{1,128}")
 _GO_PART = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s)")

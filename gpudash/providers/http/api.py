@@ -25,7 +25,7 @@ from gpudash import __version__
 from gpudash.clock import Clock, SystemClock
 from gpudash.errors import Ambiguous, AuthRefused, ProviderError, RateLimited, Unreachable
 from gpudash.providers.http.answer import Answer, Judge, Verdict, decode, general, http_date, retry_after_s
-from gpudash.providers.http.throttle import Throttle
+from gpudash.providers.http.throttle import Gate
 from gpudash.providers.http.transport import Deadline, Timeouts, make_client
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class Api:
         judge: the cloud's own reading of its answers.
         timeouts: of each call.
         throttle: holds for every call; a call may name another in addition.
+        next_key: asked after a refused key, which did nothing: whether `auth` has another one now, to be tried at once.
     """
 
     def __init__(
@@ -74,13 +75,15 @@ class Api:
         clock: Clock,
         judge: Judge | None = None,
         timeouts: Timeouts | None = None,
-        throttle: Throttle | None = None,
+        throttle: Gate | None = None,
+        next_key: Callable[[], bool] | None = None,
     ) -> None:
         self.label, self.base_url, self.account = label, base_url.rstrip("/"), account
         self.skew: timedelta | None = None
         """How far the cloud's clock is ahead of ours, from its last answer; None before one, or where it says none."""
         self._auth, self._clock, self._judge = auth, clock, judge
         self._timeouts, self._throttle = timeouts or Timeouts(), throttle
+        self._next_key = next_key
         self._deadline = Deadline()
         self._lock = threading.Lock()
         self._clients: dict[bool, httpx.Client] = {}
@@ -100,7 +103,7 @@ class Api:
         params: Mapping[str, Any] | None = None,
         json: Any = None,
         expect: type = dict,
-        throttle: Throttle | None = None,
+        throttle: Gate | None = None,
     ) -> Any:
         """Ask something that changes nothing, and return the decoded answer.
 
@@ -128,7 +131,7 @@ class Api:
         params: Mapping[str, Any] | None = None,
         json: Any = None,
         expect: type | None = dict,
-        throttle: Throttle | None = None,
+        throttle: Gate | None = None,
     ) -> Any:
         """Ask for a change, once; nothing is repeated. Arguments as for `read`.
 
@@ -191,7 +194,7 @@ class Api:
         doing: str,
         params: Mapping[str, Any] | None,
         json: Any,
-        throttle: Throttle | None,
+        throttle: Gate | None,
         *,
         write: bool,
     ) -> Answer:
@@ -203,9 +206,13 @@ class Api:
         answer = self._exchange(method, path, doing, query, json, headers, write=write)
         self._compare_clocks(answer)
         verdict = (self._judge(answer) if self._judge else None) or general(answer)
-        if verdict is not None:
-            raise self._error(verdict, answer, doing, write=write)
-        return answer
+        if verdict is None:
+            return answer
+        if issubclass(verdict.kind, AuthRefused) and self._next_key is not None and self._next_key():
+            with self._lock:
+                self._headers = None
+            return self._ask(method, path, doing, params, json, throttle, write=write)
+        raise self._error(verdict, answer, doing, write=write)
 
     def _exchange(
         self, method: str, path: str, doing: str, query: Any, json: Any, headers: httpx.Headers, *, write: bool

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from gpudash.clock import Clock
 from gpudash.errors import RateLimited
 
 if TYPE_CHECKING:
     from pyrate_limiter import InMemoryBucket
+
+
+class Gate(Protocol):
+    """Holds calls back."""
+
+    def wait(self, doing: str) -> None:
+        """Return when the next call may leave; `RateLimited`, with nothing sent, where that is too far off."""
+        ...
 
 
 class Throttle:

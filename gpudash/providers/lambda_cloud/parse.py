@@ -192,8 +192,9 @@ def _ssh(record: Mapping[str, Any], state: InstanceState, identity_files: Mappin
     address = record.get("ip")
     if not isinstance(address, str) or not address or state in (InstanceState.TERMINATING, InstanceState.TERMINATED):
         return None
-    fitting = (identity_files[name] for name in _texts(record.get("ssh_key_names")) if name in identity_files)
-    return SshAddress(address, 22, USER, identity_file=next(fitting, None))
+    given = _texts(record.get("ssh_key_names"))
+    fitting = (identity_files[name] for name in given if name in identity_files)
+    return SshAddress(address, 22, USER, identity_file=next(fitting, None), given_key=next(iter(given), None))
 
 
 def _stays(filesystems: Sequence[str]) -> str | None:

@@ -132,6 +132,10 @@ class LambdaProvider:
                 raise
         self._recent.forget(key.id)
 
+    def is_gone(self, key: InstanceKey) -> bool:
+        """Whether Lambda, asked for it by its id, says that it ended or never was."""
+        return self._status_of(key) in ("terminated", "preempted", GONE)
+
     def restart(self, key: InstanceKey) -> None:
         """Ask for a restart; a conflict with another change that is under way is a definite no."""
         self.api.write("POST", "/instance-operations/restart", f"restart {key.id}", json={"instance_ids": [key.id]})
@@ -192,13 +196,22 @@ class LambdaProvider:
         return not self._regions or instance.managed or instance.place in (None, *self._regions)
 
     def _is_ending(self, key: InstanceKey) -> bool:
-        """Whether Lambda says that it is on its way out, or gone. One that was launched a moment ago it may not show yet."""
+        """Whether Lambda says that it is on its way out, or gone."""
+        try:
+            return self._status_of(key) in {*ENDED, GONE}
+        except ProviderError:
+            return False
+
+    def _status_of(self, key: InstanceKey) -> str | None:
+        """Lambda's word for one instance, or `GONE`; None for one launched a moment ago, which it may not show yet."""
         try:
             body = self.api.read("GET", f"/instances/{segment(key.id)}", f"look at {key.id}")
         except ProviderError as exc:
-            return exc.code == GONE and not self._recent.is_fresh(key.id)
+            if exc.code != GONE:
+                raise
+            return None if self._recent.is_fresh(key.id) else GONE
         data = body.get("data")
-        return isinstance(data, dict) and data.get("status") in ENDED
+        return str(data.get("status")) if isinstance(data, dict) else None
 
     def _cannot(self, verb: Verb) -> Unsupported:
         return Unsupported(CAPABILITIES.why_not[verb])

@@ -22,6 +22,11 @@ TOKEN = "GPUDASH_LAUNCH_TOKEN"  # noqa: S105 - the name of a variable that prove
 SERVICE_PORT = "GPUDASH_SERVICE_PORT"
 PUBLIC_KEY = "PUBLIC_KEY"
 """The variable from which images that follow RunPod's habit fill ``authorized_keys``."""
+PROXY_ONLY = (
+    "it does not expose port 22, and RunPod's SSH proxy carries a typed shell only: no files, tunnels or statusd. "
+    "Add 22/tcp to its TCP ports at RunPod (its container starts anew, only volumes stay), or launch another here"
+)
+"""Source: `PodSsh` of REST v2 and runpod/docs @a900806, `pods/configuration/use-ssh.mdx`."""
 _STATES = {
     "PROVISIONING": InstanceState.PENDING,
     "CREATED": InstanceState.PENDING,
@@ -152,7 +157,7 @@ def _ssh(record: Mapping[str, Any], state: InstanceState, around: Around) -> Ssh
     proxy = _address(_mapping(ways.get("proxy")), None)
     if proxy is None or exposes_ssh(record):
         return None
-    return SshAddress(*proxy, identity_file=file, supports_sftp=False)
+    return SshAddress(*proxy, identity_file=file, only_a_shell=PROXY_ONLY)
 
 
 def exposes_ssh(record: Mapping[str, Any]) -> bool:
@@ -220,7 +225,7 @@ def _notice(record: Mapping[str, Any], state: InstanceState, around: Around) -> 
     if keys and around.own_keys and not around.own_keys.keys() & set(keys):
         told.append("none of your SSH keys is in it; only the holder of another key can log in")
     elif state is InstanceState.RUNNING and not exposes_ssh(record):
-        told.append("port 22 is not exposed: a shell through RunPod's proxy only, no files, tunnels or statusd")
+        told.append(PROXY_ONLY)
     return "; ".join(told) or None
 
 

@@ -148,6 +148,15 @@ class RunpodProvider:
             if exc.status != 404:
                 raise
 
+    def is_gone(self, key: InstanceKey) -> bool:
+        """Whether RunPod, asked for it by its id, does not know it, or says that it is terminated."""
+        try:
+            return state_of(self._rest.read("GET", f"/pods/{segment(key.id)}", f"look at {key.id}")).is_terminal
+        except ProviderError as exc:
+            if exc.status != 404:
+                raise
+            return True
+
     def rename(self, instance: Instance, name: str) -> None:
         """Change the name and nothing else, so that the container goes on as it is."""
         path, doing = f"/pods/{segment(instance.key.id)}", f"rename {instance.key.id}"

@@ -24,6 +24,8 @@ from gpudash.providers.http.answer import words_of
 
 ORIGIN, DATA_PLANE = "https://api.runpod.io", "https://api.runpod.ai"
 PAGES_AT_MOST = 200
+HELD_BACK_S = 10.0
+"""The longest that a call waits for a used-up limit; one that would wait longer is refused before it is sent."""
 _NO_CAPACITY = re.compile(
     r"no longer any instances available|does not have the resources|not enough free gpus|no instances? (are )?available"
     r"|supply_constraint|out of (stock|capacity)|no capacity|insufficient capacity",
@@ -48,18 +50,59 @@ class Surfaces:
             api.close()
 
 
+class Quota:
+    """What REST v2 says in each answer of the calls that are left; the next one waits where none is. Any thread.
+
+    Source: the header ``RateLimit: "minute";r=0;t=12, …`` on every authenticated answer (r left, t seconds until the
+    window opens again).
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._closed_until = float("-inf")
+
+    def judge(self, answer: Answer) -> Verdict | None:
+        """As `judge`, having read the header."""
+        if "ratelimit" in answer.headers:
+            self._closed_until = self._clock.monotonic() + (_used_up_s(answer.headers) or 0.0)
+        return judge(answer)
+
+    def wait(self, doing: str) -> None:
+        """Return when the next call may leave.
+
+        Raises:
+            RateLimited: that is longer off than a call is held back. Nothing was sent.
+        """
+        wait_s = self._closed_until - self._clock.monotonic()
+        if wait_s > HELD_BACK_S:
+            text = f"Could not {doing}: RunPod's limit of requests is used up for {wait_s:.0f} s."
+            raise RateLimited(text, retry_after_s=wait_s)
+        if wait_s > 0:
+            self._clock.sleep(wait_s)
+
+
 def surfaces(account: Account, clock: Clock, key: Callable[[], str], timeouts: Timeouts | None = None) -> Surfaces:
     """Make them; nothing is asked, and the key is not fetched yet. `timeouts`: instead of each one's own."""
     origin = account.base_url or ORIGIN
     data_plane = account.serverless_url or account.base_url or DATA_PLANE
 
-    def api(base: str, judge: Judge, own: Timeouts | None = None) -> Api:
-        chosen = timeouts or own
-        return Api("RunPod", base, bearer(key), account=account.name, clock=clock, judge=judge, timeouts=chosen)
+    quota = Quota(clock)
+
+    def api(base: str, judge: Judge, own: Timeouts | None = None, gate: Quota | None = None) -> Api:
+        return Api(
+            "RunPod",
+            base,
+            bearer(key),
+            account=account.name,
+            clock=clock,
+            judge=judge,
+            timeouts=timeouts or own,
+            throttle=gate,
+        )
 
     return Surfaces(
-        rest=api(f"{origin}/v2", judge),
-        catalogue=api(f"{origin}/v2", judge, Timeouts(read=8.0, total=10.0)),
+        rest=api(f"{origin}/v2", quota.judge, gate=quota),
+        catalogue=api(f"{origin}/v2", quota.judge, Timeouts(read=8.0, total=10.0), quota),
         graphql=api(f"{origin}/graphql", judge_graphql, Timeouts(total=15.0)),
         jobs=api(f"{data_plane}/v2", judge),
     )
@@ -157,7 +200,10 @@ def _words(answer: Answer) -> str:
 
 def _window_s(headers: Mapping[str, str]) -> float | None:
     """Seconds until a used-up window of the RateLimit header opens again; None where Retry-After says it."""
-    if headers.get("retry-after"):
-        return None
+    return None if headers.get("retry-after") else _used_up_s(headers)
+
+
+def _used_up_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds until the last window without calls left opens again; None where each has some."""
     waits = [float(left) for quota, left in _WINDOW.findall(headers.get("ratelimit", "")) if quota == "0"]
     return max(waits, default=None)

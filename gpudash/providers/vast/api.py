@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gpudash.clock import Clock
-from gpudash.config import credential
+from gpudash.config import credential, vast_session
 from gpudash.errors import AuthRefused, NoCapacity, ProviderError, RateLimited
 from gpudash.providers.http import Answer, Api, Throttle, Timeouts, Verdict, bearer
 from gpudash.providers.http.answer import general, http_date, words_of
@@ -41,11 +41,13 @@ _HINTS = {
     "missing_billing": f"Add credit at {ORIGIN}/billing/.",
     "spend_rate_limit": "Vast limits how much a new account may spend an hour; ask its support for more.",
     "invalid_price": "The bid is below what that machine takes now; `gpudash offers --spot` shows that.",
+    "two_factor": "Log in with `vastai tfa login`; gpudash then uses that session as long as it lasts.",
     "no_pending_price_increase": "It was answered or taken back meanwhile; its row tells what is asked for now.",
     "deprecated_endpoint": "Vast has moved it; a newer gpudash is needed.",
     "search_quota_exceeded": "The day's searches are used up; Vast counts anew at midnight UTC.",
 }
 _THRESHOLD = re.compile(r"threshold\s*=\s*(\d+(?:\.\d+)?)")
+_TWO_FACTOR = re.compile(r"(?i)two.factor|\b2fa\b")
 _LOGGED_OUT = re.compile(r"(?i)session expired|invalid user key|requires login")
 
 
@@ -83,16 +85,40 @@ class Pace:
         )
 
 
+class Keys:
+    """The two-factor session's key while Vast takes it, else the account's own."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._session: str | None = None
+        self._over: set[str] = set()
+
+    def key(self) -> str:
+        """The key to use now."""
+        session = vast_session(self._account)
+        self._session = None if session in self._over else session
+        return self._session or credential(self._account)
+
+    def is_another(self) -> bool:
+        """The key that was refused was a session's, which is over."""
+        if self._session is None:
+            return False
+        self._over.add(self._session)
+        return True
+
+
 def make_api(account: Account, clock: Clock, timeouts: Timeouts | None) -> Api:
     """One account's way to Vast."""
+    keys = Keys(account)
     return Api(
         "Vast",
         account.base_url or ORIGIN,
-        bearer(lambda: credential(account)),
+        bearer(keys.key),
         account=account.name,
         clock=clock,
         judge=judge,
         timeouts=timeouts,
+        next_key=keys.is_another,
     )
 
 
@@ -105,6 +131,8 @@ def judge(answer: Answer) -> Verdict | None:
         return Verdict(
             _KINDS.get(code, ProviderError), words, code or "success is false", _HINTS.get(code), None, _facts(answer)
         )
+    if _TWO_FACTOR.search(words) and answer.status in (401, 403, 404):
+        return Verdict(AuthRefused, words, code or "two_factor", _HINTS["two_factor"])
     if _LOGGED_OUT.search(words) and answer.status in (401, 403, 404):
         return Verdict(AuthRefused, words, code or "auth_error", _HINTS["auth_error"])
     if answer.status == 429:

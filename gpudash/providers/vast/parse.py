@@ -60,7 +60,7 @@ def parse_instance(
         compute_billed=seen.compute_billed,
         storage_price=prices.disk(record, is_billed=seen.disk_billed),
         disk_gb=None if size is None else int(size),
-        ssh=_ssh(record, seen.state, identity_files.get(marks.get(label.KEY, ""))),
+        ssh=_ssh(record, seen.state, identity_files, marks.get(label.KEY)),
         service_port=int(port) if port.isdecimal() else None,
         launch_token=token,
         tag_policy=tagged_policy(marks),
@@ -120,18 +120,21 @@ def whole(value: Any) -> int | None:
     return int(told) if told is not None and told == int(told) else None
 
 
-def _ssh(record: Mapping[str, Any], state: InstanceState, identity: str | None) -> SshAddress | None:
+def _ssh(
+    record: Mapping[str, Any], state: InstanceState, identity_files: Mapping[str, str], given: str | None
+) -> SshAddress | None:
     """Straight to the machine where it maps port 22, else through Vast's proxy, as its own ``ssh-url`` does."""
     if state is not InstanceState.RUNNING:
         return None
+    identity = identity_files.get(given or "")
     direct, address = mapped_port(record, 22), text(record.get("public_ipaddr"))
     if direct is not None and address:
-        return SshAddress(address, direct, USER, identity_file=identity)
+        return SshAddress(address, direct, USER, identity_file=identity, given_key=given)
     proxy, port = text(record.get("ssh_host")), whole(record.get("ssh_port"))
     if not proxy or port is None:
         return None
     shift = 1 if "jupyter" in str(record.get("image_runtype") or "") else 0
-    return SshAddress(proxy, port + shift, USER, identity_file=identity)
+    return SshAddress(proxy, port + shift, USER, identity_file=identity, given_key=given)
 
 
 def mapped_port(record: Mapping[str, Any], inside: int) -> int | None:

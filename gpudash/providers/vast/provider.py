@@ -16,7 +16,7 @@ from gpudash.model.listing import Listing
 from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
 from gpudash.model.tags import LAUNCH_TOKEN, MANAGED, PREFIX
 from gpudash.providers.base import Leftover, PriceIncrease
-from gpudash.providers.http import Timeouts
+from gpudash.providers.http import Timeouts, segment
 from gpudash.providers.recent import Recent
 from gpudash.providers.vast import CAPABILITIES, label, leftovers, request
 from gpudash.providers.vast.api import GONE, ORIGIN, Pace, make_api
@@ -168,6 +168,17 @@ class VastProvider:
                 raise
             if self._recent.is_fresh(key.id):
                 raise Unreachable(f"{key.id} was launched a moment ago; Vast does not show it yet.") from exc
+
+    def is_gone(self, key: InstanceKey) -> bool:
+        """Whether Vast, asked for it by its id, does not know it. It answers null, or a 404 in its own words."""
+        path, doing = f"/api/v0/instances/{segment(key.id)}/", f"look at {key.id}"
+        try:
+            body: dict[str, Any] = self.api.read("GET", path, doing, params={"owner": "me"}, throttle=self._pace.manage)
+        except ProviderError as exc:
+            if exc.code not in GONE:
+                raise
+            return not self._recent.is_fresh(key.id)
+        return "instances" in body and body["instances"] is None and not self._recent.is_fresh(key.id)
 
     def rename(self, instance: Instance, name: str) -> None:
         """Change the name in its label; our marks beside it stay."""

@@ -8,6 +8,7 @@
 | ``rebooting``, ``recycling`` | | starting | yes |
 | ``running`` | asked running | running | yes |
 | ``running`` | asked stopped | stopping | yes, until it has stopped |
+| ``stopped``, ``exited`` | asked stopped, contract running | stopping | yes, until the contract has stopped |
 | ``stopped``, ``exited`` | asked stopped | stopped | no |
 | none, ``stopped``, ``exited`` | asked running, contract stopped | pending: waits for a GPU | no |
 | ``exited`` | asked running, contract running | error | perhaps: counts as yes |
@@ -98,6 +99,8 @@ def _without_container(
         return Seen(InstanceState.PENDING, SCHEDULING, compute_billed=False, notice=_SCHEDULING)
     if wanted == "running":
         return Seen(InstanceState.ERROR, word, notice=_message(record) or _EXITED)
+    if contract == "running":
+        return Seen(InstanceState.STOPPING, word)
     if record.get("is_bid") is True and not asked_to_stop:
         return Seen(InstanceState.STOPPED, f"{word}, outbid?", notice=_OUTBID)
     return Seen(InstanceState.STOPPED, word)

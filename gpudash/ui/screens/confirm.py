@@ -97,11 +97,20 @@ class Confirm(Dialog[bool]):
 class ConfirmEnd(Confirm):
     """Stop, hibernate or terminate. The name is typed where data is lost, the number where there are many."""
 
-    def __init__(self, action: EndAction, able: Sequence[Record], unable: Sequence[tuple[Record, str]]) -> None:
+    def __init__(
+        self,
+        action: EndAction,
+        able: Sequence[Record],
+        unable: Sequence[tuple[Record, str]],
+        children: Sequence[Record] = (),
+    ) -> None:
+        """`children`: what is terminated with them because it goes with one of them; of no matter to a stop."""
         self.records = tuple(able)
         word = _TITLE[action]
         many = len(able) > 1
-        lost = action is EndAction.TERMINATE and any(record.instance.lost_on_terminate for record in able)
+        lost = action is EndAction.TERMINATE and (
+            bool(children) or any(record.instance.lost_on_terminate for record in able)
+        )
         must = None
         if len(able) > MANY:
             must = str(len(able))
@@ -109,6 +118,10 @@ class ConfirmEnd(Confirm):
             must = _name(able[0]) if not many else str(len(able))
         title = f"{word} {_name(able[0])}?" if not many else f"{word} {len(able)} instances?"
         lines = many_lines(able, action) if many else one_lines(able[0], action)
+        if children and action is EndAction.TERMINATE:
+            names = ", ".join(_name(record) for record in children[:_SHOWN])
+            more = f" and {len(children) - _SHOWN} more" if len(children) > _SHOWN else ""
+            lines.append(labelled("also", ((f"{names}{more}: terminated with it", "tone-bad"),), width=8))
         for record, reason in unable[:2]:
             lines.append(labelled("left out", ((f"{_name(record)}: {reason}", "tone-warn"),)))
         super().__init__(title, word, lines, must_type=must, danger=action is EndAction.TERMINATE)

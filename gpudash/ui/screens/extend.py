@@ -11,6 +11,7 @@ from textual.widgets import Input
 
 from gpudash.errors import UsageError
 from gpudash.fleet.record import Record
+from gpudash.ledger.money import COMPUTE, STORAGE, lasting_meters
 from gpudash.model.duration import parse_duration
 from gpudash.model.money import Amount, cost
 from gpudash.ui import format as fmt
@@ -20,6 +21,7 @@ from gpudash.ui.widgets.choice import Choice, ChoiceList
 
 AMOUNTS = tuple(timedelta(minutes=minutes) for minutes in (30, 60, 120, 240, 480))
 _OTHER, _HARD = "other", "hard"
+_HOUR = timedelta(hours=1)
 
 
 class ExtendScreen(Dialog[timedelta | datetime]):
@@ -42,10 +44,9 @@ class ExtendScreen(Dialog[timedelta | datetime]):
             first = self.records[0]
             name = first.instance.name or first.key.id
             what = name if len(self.records) == 1 else fmt.plural(len(self.records), "instance")
-            rate = fmt.usd_rate(self._cost(timedelta(hours=1)))
-            box.border_title = self.words(f"Extend {what}  {rate}")
+            box.border_title = self.words(f"Extend {what}")
             box.border_subtitle = self.words("Enter extends · Esc leaves it")
-            yield Lines(self._head, height=2)
+            yield Lines(self._head, height=3)
             yield ChoiceList(self._choices())
             yield Input(id="other", placeholder="such as 45m, 3h, 1h30m, 2d")
             yield Lines(lambda scene, width: [((self.problem, "tone-warn"),)], height=1, id="word")
@@ -100,7 +101,8 @@ class ExtendScreen(Dialog[timedelta | datetime]):
         record = self.records[0]
         policy = record.policy
         if len(self.records) > 1:
-            return [((fmt.listed(r.instance.name or r.key.id for r in self.records), "text"),), ()]
+            names = fmt.fit(fmt.listed(r.instance.name or r.key.id for r in self.records), width)
+            return [((names, "text"),), self._rates(), ()]
         if policy is None or policy.lease_deadline is None:
             lease: Line = (("no lease yet: it will end from now on", "tone-warn"),)
         else:
@@ -110,7 +112,17 @@ class ExtendScreen(Dialog[timedelta | datetime]):
         hard = self._hard()
         if hard is not None:
             lease = (*lease, ("    hard deadline ", "label"), (fmt.when(hard, scene.now, scene.zone), "text"))
-        return [lease, ()]
+        return [lease, self._rates(), ()]
+
+    def _rates(self) -> Line:
+        """What makes up the extra cost: compute, and what else bills by the hour while it lives."""
+        parts = []
+        for meter, label in ((COMPUTE, "compute"), (STORAGE, "disk")):
+            amount = self._cost(_HOUR, only=meter)
+            if amount.usd or amount.unknown:
+                parts.append(f"{fmt.money(amount)} {label}")
+        together = f" = {fmt.usd_rate(self._cost(_HOUR))}" if len(parts) > 1 else ""
+        return (("an hour ", "label"), (" + ".join(parts) or fmt.money(Amount()), "text"), (together, "money"))
 
     def _choices(self) -> list[Choice]:
         scene = self.gpudash.scene
@@ -156,8 +168,9 @@ class ExtendScreen(Dialog[timedelta | datetime]):
     def _until(self, length: timedelta) -> datetime:
         return self._start(self.records[0]) + length
 
-    def _cost(self, length: timedelta) -> Amount:
-        return sum((cost(record.instance.price, length) for record in self.records), Amount())
+    def _cost(self, length: timedelta, *, only: str | None = None) -> Amount:
+        meters = [meter for record in self.records for meter in lasting_meters(record.instance).items()]
+        return sum((cost(price, length) for name, price in meters if only in (None, name)), Amount())
 
     def _against(self, length: timedelta) -> str | None:
         for record in self.records:

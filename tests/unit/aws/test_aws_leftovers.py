@@ -11,9 +11,11 @@ from support.aws_cloud import REGION, AwsCloud, linux_image, raw_client, remove_
 from support.clouds import NOON, launched, reach
 
 from gpudash.clock import ManualClock
-from gpudash.errors import AuthRefused, Unreachable
+from gpudash.errors import AuthRefused, NoCapacity, Unreachable, UsageError
 from gpudash.model.instance import InstanceKey, InstanceState
 from gpudash.providers.aws.cleanup import CleanUp
+
+LAUNCHED = {"gpudash:launch-token": "a-launch-that-is-over"}
 
 
 def marked(kind: str, parent: str | None, **more: str) -> list[dict[str, Any]]:
@@ -24,7 +26,7 @@ def marked(kind: str, parent: str | None, **more: str) -> list[dict[str, Any]]:
 def volume(parent: str | None = None, **more: Any) -> str:
     given = {"AvailabilityZone": f"{REGION}a", "Size": 100, "VolumeType": "gp3", **more}
     if parent:
-        given["TagSpecifications"] = marked("volume", parent)
+        given["TagSpecifications"] = marked("volume", parent, **LAUNCHED)
     return str(raw_client("ec2").create_volume(**given)["VolumeId"])
 
 
@@ -145,22 +147,60 @@ def test_only_what_we_made_goes(cloud: AwsCloud) -> None:
     assert set(kinds(cloud)) == {theirs, pooled, untagged}
 
 
-def test_child_instances_end_with_their_parent(cloud: AwsCloud) -> None:
-    """They are the dearest of all children."""
+def test_clean_up_ends_no_instance_and_takes_nothing_from_one(cloud: AwsCloud) -> None:
+    """A child instance ends by an end like every other; until then its disk is nobody's to take."""
     parent = launched(cloud)
     child = launched(cloud, options={"parent": parent.key.id})
     cloud.provider.terminate(parent.key)
-    assert gone(cloud).deleted[0] == child.key.id
-    assert reach(cloud, child.key, InstanceState.TERMINATED).parent == parent.key.id
+    done = gone(cloud)
+    assert (done.deleted, done.failed) == ((), ())
+    assert reach(cloud, child.key, InstanceState.RUNNING).parent == parent.key.id
+
+
+def test_data_goes_only_where_a_launch_of_ours_made_it_and_nothing_of_it_lives(cloud: AwsCloud) -> None:
+    """A volume that a person tagged, or took off an instance that lives on, is a leftover with its cost."""
+    key, other = ended(cloud), launched(cloud)
+    ec2 = raw_client("ec2")
+    place = {"AvailabilityZone": f"{REGION}a", "Size": 100}
+    by_hand = ec2.create_volume(TagSpecifications=marked("volume", key.id), **place)["VolumeId"]
+    alive = {"gpudash:launch-token": str(other.launch_token)}
+    taken_off = ec2.create_volume(TagSpecifications=marked("volume", key.id, **alive), **place)["VolumeId"]
+    snapshot = ec2.create_snapshot(VolumeId=by_hand, TagSpecifications=marked("snapshot", key.id))["SnapshotId"]
+    left_by_launch = volume(key.id)
+    assert gone(cloud).deleted == (left_by_launch,)
+    assert {by_hand, taken_off, snapshot} <= set(kinds(cloud))
+
+
+@pytest.mark.parametrize(
+    ("state", "words"), [("unknown", "has no instance"), ("theirs", "not managed"), ("ended", "has ended")]
+)
+def test_a_parent_that_is_no_living_instance_of_ours_is_refused(cloud: AwsCloud, state: str, words: str) -> None:
+    """Before anything is made: a mistyped one would never take its child along, an ended one at once."""
+    parent = "i-0a1b2c3d4e5f60718"
+    if state == "theirs":
+        ec2 = raw_client("ec2")
+        made = ec2.run_instances(ImageId=linux_image(), InstanceType="t3.micro", MinCount=1, MaxCount=1)
+        parent = made["Instances"][0]["InstanceId"]
+    elif state == "ended":
+        parent = ended(cloud).id
+    asked = cloud.wire.count("ec2:RunInstances")
+    with pytest.raises(UsageError, match=words):
+        cloud.provider.launch(cloud.order(options={"parent": parent}))
+    assert cloud.wire.count("ec2:RunInstances") == asked
 
 
 def test_a_child_of_a_parent_that_nobody_knows_goes_on(cloud: AwsCloud) -> None:
     """The parent may stand in another region, or be mistyped: what runs is not ended for that, nor loses its disk."""
     ended(cloud)
-    child = launched(cloud, options={"parent": "i-0a1b2c3d4e5f60718"})
-    free = volume("i-0a1b2c3d4e5f60718")
+    child, unknown = launched(cloud), "i-0a1b2c3d4e5f60718"
+    ec2 = raw_client("ec2")
+    ec2.create_tags(Resources=[child.key.id], Tags=[{"Key": "gpudash:parent", "Value": unknown}])
+    volume(unknown)
+    group = ec2.create_security_group(
+        GroupName="g", Description="d", TagSpecifications=marked("security-group", unknown)
+    )["GroupId"]
     done = gone(cloud)
-    assert (done.deleted, done.failed) == ((free,), ())
+    assert (done.deleted, done.failed) == ((group,), ()), "only what holds no data and nobody uses"
     assert reach(cloud, child.key, InstanceState.RUNNING).managed
 
 
@@ -241,6 +281,23 @@ def test_our_own_network_goes_with_the_last_instance(cloud: AwsCloud) -> None:
     assert done.failed == ()
     assert ec2.describe_vpcs()["Vpcs"] == []
     assert ec2.describe_internet_gateways()["InternetGateways"] == []
+
+
+def test_what_is_shared_waits_for_a_launch_from_another_machine(cloud: AwsCloud) -> None:
+    """Between the group and the instance that uses it there is only the mark that the launch has left at the cloud."""
+    ec2 = raw_client("ec2")
+    remove_default_network(ec2)
+    ended(cloud)
+    with (
+        cloud.wire.broken(says("InsufficientInstanceCapacity", status=500), "ec2:RunInstances"),
+        pytest.raises(NoCapacity),
+    ):
+        cloud.again().launch(cloud.order())
+    done = gone(cloud)
+    assert (done.deleted, done.failed, len(done.waiting)) == ((), (), 1)
+    cloud.clock.advance(601)
+    assert gone(cloud).waiting == ()
+    assert ec2.describe_vpcs()["Vpcs"] == []
 
 
 def test_a_spot_request_that_could_launch_anew_is_a_leftover(cloud: AwsCloud) -> None:

@@ -240,12 +240,12 @@ def test_regions_answer_side_by_side() -> None:
 
     def ask(region: str) -> str:
         if region == "hangs":
-            forever.wait(30)
+            forever.wait(60)
         if region == "denied":
             raise AuthRefused("no")
         return region.upper()
 
-    found = side_by_side(["a", "hangs", "denied", "b"], ask, timeout_s=0.2)
+    found = side_by_side(["a", "hangs", "denied", "b"], ask, timeout_s=1.5)
     forever.set()
     assert (found["a"], found["b"]) == ("A", "B")
     assert isinstance(found["hangs"], Unreachable)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -14,6 +13,7 @@ import pytest
 import pytest_asyncio
 from blockbuster import BlockBuster
 from support.memory_cloud import CAPABILITIES, CLOUD, REGION, Cloud, Daemon, HostsInMemory, hung, offer
+from support.waiting import PATIENCE_S
 
 from gpudash.clock import SystemClock
 from gpudash.config import Account, Config
@@ -72,7 +72,7 @@ async def fleet(session: Session) -> AsyncIterator[Fleet]:
         yield running
 
 
-async def until(claim: Callable[[], object], seconds: float = 8.0) -> None:
+async def until(claim: Callable[[], object], seconds: float = PATIENCE_S) -> None:
     """Let the loop run until something holds."""
     async with asyncio.timeout(seconds):
         while not claim():
@@ -111,11 +111,13 @@ async def test_letting_go_ends_the_calls(cloud: Cloud, fleet: Fleet) -> None:
 async def test_a_hung_region_delays_only_itself(session: Session, cloud: Cloud) -> None:
     cloud.regions_ = (REGION, "stuck")
     wait, let_go = hung()
+    answered: list[str] = []
     ask = cloud.list_instances
 
     def list_instances(region: str) -> object:
         if region == "stuck":
             wait()
+            answered.append(region)
         return ask(region)
 
     cloud.list_instances = list_instances  # type: ignore[method-assign, assignment]
@@ -124,8 +126,7 @@ async def test_a_hung_region_delays_only_itself(session: Session, cloud: Cloud) 
         await until(lambda: fleet.store.records)
         await until(lambda: fleet.store.health[CLOUD, REGION].state == "ok")
         assert fleet.store.health[CLOUD, "stuck"].as_of is None
-        began = time.monotonic()
-    assert time.monotonic() - began < 1.0, "quitting waits for no cloud"
+    assert answered == [], "quitting waits for no cloud"
     let_go.set()
 
 
@@ -138,13 +139,17 @@ async def test_a_failing_cloud_is_asked_less_often_and_says_when(cloud: Cloud, f
     assert health.next_try_at > CLOCK.now() + timedelta(seconds=1)
 
 
-async def test_refresh_asks_at_once_whatever_the_back_off(cloud: Cloud, fleet: Fleet) -> None:
+async def test_refresh_asks_at_once_whatever_the_back_off(
+    cloud: Cloud, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ERROR_FIRST_S", "ERROR_MOST_S"):
+        monkeypatch.setattr(fleet_module, name, 3600.0)
     cloud.errors["list"] = Unreachable("connection refused")
     await until(lambda: (CLOUD, REGION) in fleet.store.health and fleet.store.health[CLOUD, REGION].error)
     cloud.errors.clear()
     cloud.add("worker")
     fleet.refresh()
-    await until(lambda: fleet.store.records, 1.0)
+    await until(lambda: fleet.store.records)
 
 
 async def test_an_end_is_held_back_then_sent_then_proved(cloud: Cloud, fleet: Fleet) -> None:
@@ -181,8 +186,8 @@ async def test_a_verb_never_waits_for_a_hung_cloud(cloud: Cloud, fleet: Fleet) -
     cloud.before["stop"] = wait
     key = cloud.add("worker").key
     await until(lambda: key in fleet.store.records)
-    await asyncio.wait_for(fleet.end(key, EndAction.STOP, 0), 1)
-    assert await asyncio.wait_for(fleet.events(), 1)
+    await asyncio.wait_for(fleet.end(key, EndAction.STOP, 0), PATIENCE_S)
+    assert await asyncio.wait_for(fleet.events(), PATIENCE_S)
     let_go.set()
 
 
@@ -225,7 +230,7 @@ async def test_what_another_process_did_is_seen(cloud: Cloud, session: Session, 
     def other_process() -> None:
         cloud.no_effect = True
         with Session.open(config, accounts=[CLOUD], clock=CLOCK, actor="cli", providers={CLOUD: cloud}) as command:
-            command.poll(5)
+            command.poll(PATIENCE_S)
             command.actions.end(key, EndAction.STOP)
 
     thread = threading.Thread(target=other_process)
@@ -265,7 +270,7 @@ async def test_the_ledger_lets_go_of_what_is_old_beside_the_running_fleet(
         async def told() -> list[str]:
             return [event.text for event in await fleet.events() if event.kind == "stop"]
 
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(PATIENCE_S):
             while "long ago" in await told():
                 await asyncio.sleep(0.01)
         assert await told() == ["just now"]
@@ -280,7 +285,7 @@ class PagedCloud(Cloud):
     def list_in_pages(self, region: str, on_page: Callable[[Listing[Instance]], None]) -> Listing[Instance]:
         whole = self.list_instances(region)
         on_page(replace(whole, items=whole.items[:1], complete=False))
-        self.go_on.wait(10)
+        self.go_on.wait(PATIENCE_S)
         return whole
 
 
@@ -355,7 +360,7 @@ async def test_money_and_operations_of_one_instance_come_from_the_ledger(cloud: 
     asked = await fleet.end(key, EndAction.TERMINATE, hold_s=60)
     assert [operation.id for operation in await fleet.operations(key)] == [asked.id]
     await fleet.cancel(asked.id)
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(PATIENCE_S):
         while not await fleet.intervals(key):
             await asyncio.sleep(0.01)
     spending = await fleet.spending(CLOCK.now() - timedelta(hours=1), CLOCK.now())

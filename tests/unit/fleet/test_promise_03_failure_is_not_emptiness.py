@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from support.memory_cloud import CADENCE_S, CLOUD, REGION, Cloud, look, open_session, status_body
@@ -91,14 +92,45 @@ def test_promise_03_an_empty_answer_that_lasts_is_believed_in_the_end(session: S
     assert names(session) == []
 
 
-def test_promise_03_an_empty_answer_after_the_leases_were_over_is_believed_sooner(
-    session: Session, cloud: Cloud
-) -> None:
-    """Their own statusd was to end them by then; six cycles, and one that had a lease left would keep them all."""
+def leases_run_out(session: Session) -> None:
+    """The daemon of each was armed when last heard, and was to end it one cycle from now."""
     now = session.clock.now()
     said = parse_status(status_body(Policy(now + timedelta(seconds=CADENCE_S)), now))
     for key in list(session.store.records):
         session.store.apply_status(key, said, now)
+
+
+@pytest.mark.parametrize("error", [None, Unreachable("refused")])
+def test_promise_03_a_lease_that_is_over_proves_no_end(session: Session, cloud: Cloud, error: Exception | None) -> None:
+    """That a guard was to end them is no proof: asked for by its id the cloud has them, or gives no answer."""
+    leases_run_out(session)
+    cloud.hidden = {"i-a", "i-b", "i-c"}
+    if error is not None:
+        cloud.errors["look"] = error
+    for _ in range(20):
+        look(session, CADENCE_S)
+    assert names(session) == ["a", "b", "c"]
+    assert "empty" in (session.store.health[CLOUD, REGION].error or "")
+    assert session.store.totals(session.clock.now()).burn.usd == 3 * Decimal("2.49")
+    assert all(interval.end is None for key in session.store.records for interval in session.ledger.intervals(key))
+
+
+def test_promise_03_too_many_to_ask_for_are_not_asked_for(session: Session, cloud: Cloud) -> None:
+    for number in range(6):
+        cloud.add(f"more-{number}")
+    look(session)
+    leases_run_out(session)
+    cloud.instances.clear()
+    for _ in range(8):
+        look(session, CADENCE_S)
+    assert (len(names(session)), cloud.asked("look")) == (9, 0)
+
+
+def test_promise_03_an_empty_answer_after_the_leases_were_over_is_believed_sooner(
+    session: Session, cloud: Cloud
+) -> None:
+    """Where the cloud, asked for each by its id, has none of them: six cycles."""
+    leases_run_out(session)
     cloud.instances.clear()
     for _ in range(6):
         look(session, CADENCE_S)

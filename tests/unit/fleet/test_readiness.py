@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from support.memory_cloud import Cloud, Daemon, look, open_session
+from support.waiting import PATIENCE_S
 
 from gpudash.clock import ManualClock
 from gpudash.errors import LinkDown, NoCapacity, ProviderError, Refused
@@ -181,13 +182,13 @@ def test_many_callers_start_it_once_and_get_one_answer(
     """Sessions of several threads over one ledger, as a gateway has them."""
     box = listed(session, cloud, web, InstanceState.STOPPED)
     all_there, answers = threading.Barrier(4), []
-    cloud.before["start"] = lambda: all_are_in.wait(5) and None
+    cloud.before["start"] = lambda: all_are_in.wait(PATIENCE_S) and None
     all_are_in = threading.Event()
 
     def ask() -> None:
         with open_session(cloud, clock, daemon) as mine:
             look(mine)
-            all_there.wait(10)
+            all_there.wait(PATIENCE_S)
             answers.append(ready(mine, box))
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
@@ -195,6 +196,6 @@ def test_many_callers_start_it_once_and_get_one_answer(
         thread.start()
     all_are_in.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE_S)
     assert answers == [web.url] * 4
     assert cloud.asked("start") == 1

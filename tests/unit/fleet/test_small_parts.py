@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from support.waiting import PATIENCE_S
 
 from gpudash.clock import ManualClock, ScaledClock
 from gpudash.errors import ExitCode, NotFound
@@ -36,31 +37,31 @@ NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 def test_a_lane_does_one_thing_after_another() -> None:
     lane, done = Lane("x"), []
     futures = [lane.submit(done.append, number) for number in range(100)]
-    futures[-1].result(5)
+    futures[-1].result(PATIENCE_S)
     assert done == list(range(100))
 
 
 def test_a_lane_outlives_what_fails_in_it() -> None:
     lane = Lane("x")
     failed = lane.submit(int, "no number")
-    assert isinstance(failed.exception(5), ValueError)
-    assert lane.submit(int, "7").result(5) == 7
+    assert isinstance(failed.exception(PATIENCE_S), ValueError)
+    assert lane.submit(int, "7").result(PATIENCE_S) == 7
 
 
 def test_a_lane_is_busy_while_something_runs() -> None:
     lane, gate = Lane("x"), threading.Event()
-    future = lane.submit(gate.wait, 5)
+    future = lane.submit(gate.wait, 2 * PATIENCE_S)
     assert lane.busy
     gate.set()
-    future.result(5)
-    lane.submit(int).result(5)
-    assert lane.submit(lambda: lane.busy).result(5)
+    future.result(PATIENCE_S)
+    lane.submit(int).result(PATIENCE_S)
+    assert lane.submit(lambda: lane.busy).result(PATIENCE_S)
 
 
 async def test_a_hung_lane_delays_no_other() -> None:
     lanes, gate = Lanes(), threading.Event()
-    stuck = asyncio.ensure_future(lanes["a"].call(gate.wait, 5))
-    assert await asyncio.wait_for(lanes["b"].call(int, "7"), 2) == 7
+    stuck = asyncio.ensure_future(lanes["a"].call(gate.wait, 2 * PATIENCE_S))
+    assert await asyncio.wait_for(lanes["b"].call(int, "7"), PATIENCE_S) == 7
     gate.set()
     await stuck
 
@@ -73,8 +74,8 @@ def test_a_closed_lane_takes_no_more() -> None:
 
 
 def test_a_process_with_a_hung_lane_ends_at_once() -> None:
-    code = "from gpudash.fleet.lanes import Lane; import threading; Lane('x').submit(threading.Event().wait, 60)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=20, check=False).returncode == 0
+    code = "from gpudash.fleet.lanes import Lane; import threading; Lane('x').submit(threading.Event().wait, 600)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=PATIENCE_S, check=False).returncode == 0
 
 
 # -- time -------------------------------------------------------------------------------------------------------------

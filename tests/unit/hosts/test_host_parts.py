@@ -20,6 +20,7 @@ from gpudash.hosts.push import own_program, program
 from gpudash.hosts.sshcmd import ssh_argv
 from gpudash.model.instance import Instance, InstanceKey, InstanceState, SshAddress
 from tests.support.sshd import make_key, until
+from tests.support.waiting import PATIENCE_S
 
 
 def box(**changes: object) -> Instance:
@@ -126,8 +127,8 @@ def test_client_gets_at_once_what_it_can_take() -> None:
         while granted.running():
             pipe.feed(b"x" * 1000)
             assert client.recv(1000) == b"x" * 1000
-        assert isinstance(granted.result(5), Receipt)
-        assert len(granted.result(5)) >= GRANT_EVERY
+        assert isinstance(granted.result(PATIENCE_S), Receipt)
+        assert len(granted.result(PATIENCE_S)) >= GRANT_EVERY
 
 
 def test_client_that_does_not_read_leaves_the_rest_to_the_reader() -> None:
@@ -139,8 +140,8 @@ def test_client_that_does_not_read_leaves_the_rest_to_the_reader() -> None:
         rest = ask(pipe)
         pipe.feed(b"x" * (GRANT_EVERY - 1))
         taken = len(client.recv(1 << 20))
-        assert len(rest.result(5)) >= GRANT_EVERY - 1 - taken > 0
-        assert not isinstance(rest.result(5), Receipt)
+        assert len(rest.result(PATIENCE_S)) >= GRANT_EVERY - 1 - taken > 0
+        assert not isinstance(rest.result(PATIENCE_S), Receipt)
 
 
 def test_client_that_is_gone_is_told_to_the_reader() -> None:
@@ -152,7 +153,7 @@ def test_client_that_is_gone_is_told_to_the_reader() -> None:
     ours.close()
     pipe.feed(b"x")
     with pytest.raises(OSError, match="Bad file descriptor"):
-        rest.result(5)
+        rest.result(PATIENCE_S)
 
 
 def handed_over(early: bytes) -> tuple[Any, socket.socket, socket.socket]:

@@ -18,6 +18,7 @@ from gpudash.model.instance import SshAddress
 from gpudash.model.tunnel import Tunnel, TunnelState
 from tests.conftest import NOON
 from tests.support.sshd import until
+from tests.support.waiting import PATIENCE_S
 
 TUNNEL = Tunnel("work", "i-1", "trainer", 8000, 18000, TunnelState.UP, 1, "cli", NOON)
 
@@ -96,7 +97,7 @@ def test_close_request_reaches_the_owner(folder: Path) -> None:
     registry = Registry(folder, "cli", close)
     registry.publish(lambda: tuple(held))
     assert close_tunnels(folder, CloseRequest("work", "i-1", 9), timeout=0.1) == []
-    assert close_tunnels(folder, CloseRequest("work", "i-1"), timeout=5) == [TUNNEL]
+    assert close_tunnels(folder, CloseRequest("work", "i-1"), timeout=PATIENCE_S) == [TUNNEL]
     assert list_tunnels(folder) == []
     registry.close()
     until(lambda: not [thread for thread in threading.enumerate() if thread.name == "tunnel-requests"])
@@ -111,7 +112,7 @@ def test_deaf_owner_is_not_waited_for_longer_than_asked(folder: Path, other: sub
 def test_no_folder_is_no_tunnels(folder: Path) -> None:
     """Nothing was ever forwarded on this machine."""
     assert list_tunnels(folder) == []
-    assert close_tunnels(folder, CloseRequest("work", "i-1"), timeout=5) == []
+    assert close_tunnels(folder, CloseRequest("work", "i-1"), timeout=PATIENCE_S) == []
 
 
 @pytest.mark.parametrize("since", [None, datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=UTC)])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from support.clouds import find, launched, listing, reach
@@ -239,3 +241,40 @@ def test_leftovers_that_failed_in_part_say_so(cloud: RunpodCloud) -> None:
         found = cloud.provider.list_leftovers()
     assert not found.complete
     assert [item.instance_id for item in found.items] == [pod.key.id]
+
+
+def test_a_limit_that_is_used_up_is_waited_for_before_runpod_refuses(cloud: RunpodCloud) -> None:
+    """A good answer tells that none is left: the next call leaves when the window opens, or is refused unsent."""
+
+    def told(header: str) -> Fault:
+        return Fault("quota", lambda whole: replace(whole, headers={**whole.headers, "RateLimit": header}), path="pods")
+
+    with cloud.fake.fault(told('"minute";r=0;t=4, "hour";r=2900;t=50')):
+        listing(cloud)
+    began = cloud.clock.monotonic()
+    assert listing(cloud).complete
+    assert cloud.clock.monotonic() - began == pytest.approx(4, abs=0.5)
+    with cloud.fake.fault(told('"minute";r=7;t=4, "hour";r=0;t=50')):
+        listing(cloud)
+    asked = cloud.fake.count("GET", "^/v2/pods$")
+    with pytest.raises(RateLimited, match="used up") as caught:
+        listing(cloud)
+    assert caught.value.retry_after_s == pytest.approx(50, abs=0.5)
+    assert cloud.fake.count("GET", "^/v2/pods$") == asked
+    cloud.clock.advance(51)
+    assert listing(cloud).complete
+
+
+def test_a_pod_without_a_gpu_is_listed_and_bills(cloud: RunpodCloud) -> None:
+    """It costs as much as the cloud says, so it is a row like every other."""
+    launched(cloud)
+
+    def without_gpu(body: Any) -> Any:
+        cpu = {"cpu": {"id": "cpu5c", "vcpuCount": 4, "memory": 8}, "cost": 0.14}
+        return {"pods": [{name: pod[name] for name in pod if name != "gpu"} | cpu for pod in body["pods"]]}
+
+    with cloud.fake.fault(Fault("cpu", changed(without_gpu), path="pods")):
+        (pod,) = listing(cloud).items
+    assert (pod.instance_type, pod.gpu_count, pod.bills_compute) == ("cpu5c-4", 0, True)
+    assert pod.price is not None
+    assert pod.price.usd_per_hour == Decimal("0.14")

@@ -13,7 +13,7 @@ from gpudash.fleet.record import Record
 from gpudash.model.instance import EVERYWHERE, InstanceKey, InstanceState, SshAddress
 from gpudash.model.money import Price
 from gpudash.model.policy import EndAction
-from gpudash.providers.runpod.pods import TOKEN, Around, moment, parse_pod
+from gpudash.providers.runpod.pods import PROXY_ONLY, TOKEN, Around, moment, parse_pod
 
 DIRECT = {"host": "203.0.113.9", "port": 22017, "username": "root", "command": "ssh root@203.0.113.9 -p 22017"}
 PROXY = {"host": "ssh.runpod.io", "port": 22, "username": "p1-64411eb2", "command": "ssh p1-64411eb2@ssh.runpod.io"}
@@ -84,9 +84,9 @@ def test_a_stopped_pod_bills_its_volume_double() -> None:
 def test_the_proxy_is_a_shell_and_nothing_else() -> None:
     """A pod that exposes no port 22 is told with the proxy, which has no SFTP; the row says what that means."""
     pod = parse_pod(RUNNING | {"ports": [], "ssh": {"proxy": PROXY, "direct": None}}, AROUND)
-    assert pod.ssh == SshAddress("ssh.runpod.io", 22, "p1-64411eb2", supports_sftp=False)
+    assert pod.ssh == SshAddress("ssh.runpod.io", 22, "p1-64411eb2", only_a_shell=PROXY_ONLY)
     assert pod.notice is not None
-    assert "port 22 is not exposed" in pod.notice
+    assert PROXY_ONLY in pod.notice
 
 
 def test_direct_ssh_is_waited_for() -> None:

@@ -112,6 +112,29 @@ def test_the_key_is_fetched_once(cloud: VastCloud, tmp_path: Path) -> None:
     assert count.read_text() == "x\n"
 
 
+def test_a_two_factor_session_goes_before_the_key_until_it_is_over(
+    cloud: VastCloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As Vast's own client has it. Where the session ends, the plain key is tried at once, and what it may not says how."""
+    folder = tmp_path / "vastai"
+    folder.mkdir()
+    for name, text in (("vast_api_key", KEY), ("vast_tfa_key", "test-key-of-the-session")):
+        (folder / name).write_text(f"{text}\n")
+        (folder / name).chmod(0o600)
+    monkeypatch.delenv("VAST_API_KEY")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    made, kept = cloud.fake.add(), cloud.fake.add()
+    cloud.fake.session = "test-key-of-the-session"
+    provider = cloud.again()
+    provider.terminate(InstanceKey("vast", EVERYWHERE, str(made.id)))
+    cloud.fake.session = "test-key-of-a-later-session"
+    assert [item.key.id for item in provider.list_instances(EVERYWHERE).items] == [str(kept.id)]
+    with pytest.raises(AuthRefused, match="Two Factor") as refused_one:
+        provider.terminate(InstanceKey("vast", EVERYWHERE, str(kept.id)))
+    assert "vastai tfa login" in str(refused_one.value.hint)
+    assert cloud.fake.alive() == {str(kept.id)}
+
+
 def test_watched_countries_hide_others_but_never_what_is_ours(cloud: VastCloud) -> None:
     """`regions` of an account is a filter here."""
     there = cloud.fake.add(104)

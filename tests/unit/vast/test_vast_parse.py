@@ -82,6 +82,7 @@ def test_a_record_with_nothing_but_an_id() -> None:
         ("running", "stopped", "stopped", InstanceState.STOPPING, True),
         ("stopped", "stopped", "stopped", InstanceState.STOPPED, False),
         ("exited", "stopped", "stopped", InstanceState.STOPPED, False),
+        ("exited", "stopped", "running", InstanceState.STOPPING, True),
         (None, "stopped", "stopped", InstanceState.STOPPED, False),
         ("exited", "running", "stopped", InstanceState.PENDING, False),
         (None, "running", "stopped", InstanceState.PENDING, False),
