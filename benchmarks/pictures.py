@@ -1,5 +1,8 @@
 """Pictures of the real screens, in the states of the snapshots. ``python benchmarks/pictures.py`` writes
 docs/pictures/*.svg; with names, only those.
+
+Those called ``sandbox-*`` are taken over a sandbox of their own, with real hosts, real SSH and the real daemon, once
+all hosts are guarded and one that nobody guards has come up; the rest over the scripted scene.
 """
 
 from __future__ import annotations
@@ -9,13 +12,20 @@ import os
 import re
 import sys
 import tempfile
+from datetime import UTC
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 os.environ["TEXTUAL_ANIMATIONS"] = "none"
 sys.path[:0] = [str(ROOT)]
 
-from tests.snapshots.states import STATES, app_for, bring  # noqa: E402 - after the environment Textual reads at import
+# After the environment that Textual reads at import:
+from gpudash.config import Config  # noqa: E402
+from gpudash.fleet.fleet import Fleet  # noqa: E402
+from gpudash.fleet.session import Session  # noqa: E402
+from gpudash.providers.sandbox import control  # noqa: E402
+from gpudash.ui.app import GpudashApp, Options  # noqa: E402
+from tests.snapshots.states import STATES, app_for, bring  # noqa: E402
 
 PICTURES: dict[str, tuple[str, tuple[int, int], str]] = {
     "fleet-160": ("fleet", (160, 30), "dark"),
@@ -36,6 +46,18 @@ PICTURES: dict[str, tuple[str, tuple[int, int], str]] = {
     "welcome": ("welcome", (120, 30), "dark"),
 }
 """File → state, size, theme."""
+
+SANDBOX: dict[str, tuple[str, tuple[int, int]]] = {
+    "sandbox-fleet": ("fleet", (160, 30)),
+    "sandbox-instance": ("instance", (160, 48)),
+    "sandbox-extend": ("extend", (120, 30)),
+}
+"""The same states over real hosts: file → state, size."""
+SPEED = 30
+"""The sandbox's hour is two minutes: what is seen is a fleet in the middle of its day."""
+PATIENCE_S = 90.0
+PAST_S = 20.0
+"""Real seconds in which signals, money and sparklines gather."""
 
 CELL = 12.2
 """Width of a cell in Rich's SVG."""
@@ -68,13 +90,52 @@ async def picture(name: str, folder: Path) -> None:
     (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
 
 
+async def over_the_sandbox(names: list[str], folder: Path) -> None:
+    """Have a morning's fleet, wait until it is as wanted, and write those."""
+    try:
+        control.clock().set_speed(SPEED)
+        with Session.open(Config(), accounts=[control.ACCOUNT], actor="dashboard") as session:
+            await _pictures_of(Fleet(session), names, folder)
+    finally:
+        control.reset()
+
+
+async def _pictures_of(fleet: Fleet, names: list[str], folder: Path) -> None:
+    app = GpudashApp(fleet, Options(theme="dark", zone=UTC))
+    app.animation_level = "none"
+    async with app.run_test(size=SANDBOX[names[0]][1]) as pilot:
+        *guarded, forgotten = control.demo_orders(fleet.clock)
+        control.launch_unguarded(forgotten)
+        for order in guarded:
+            await fleet.launch(order)
+        give_up = asyncio.get_running_loop().time() + PATIENCE_S
+        while sum(record.status is not None for record in fleet.store.records.values()) < len(guarded):
+            if asyncio.get_running_loop().time() > give_up:
+                raise SystemExit(f"The hosts are not guarded after {PATIENCE_S:.0f} s; try again on a quiet machine.")
+            await pilot.pause(0.1)
+        await pilot.pause(PAST_S)
+        for name in names:
+            state, size = SANDBOX[name]
+            await pilot.resize_terminal(*size)
+            await bring(pilot, STATES[state], burns=())
+            svg = without_edge_spaces(app.export_screenshot(title="gpudash demo"))
+            (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
+            while len(app.screen_stack) > 1:
+                await pilot.press("escape")
+        await app.action_quit()
+
+
 async def main() -> None:
     """Write those that were asked for, or all."""
     folder = ROOT / "docs" / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
-    for name in sys.argv[1:] or PICTURES:
-        await picture(name, folder)
-        print(f"docs/pictures/{name}.svg")
+    wanted = sys.argv[1:] or [*PICTURES, *SANDBOX]
+    for name in wanted:
+        if name not in SANDBOX:
+            await picture(name, folder)
+    if real := [name for name in wanted if name in SANDBOX]:
+        await over_the_sandbox(real, folder)
+    print(*(f"docs/pictures/{name}.svg" for name in wanted), sep="\n")
 
 
 if __name__ == "__main__":

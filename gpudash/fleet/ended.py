@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from gpudash.clock import iso
 from gpudash.errors import ProviderError
-from gpudash.ledger import Ledger
 from gpudash.model.capability import Verb
 from gpudash.model.instance import Instance, InstanceKey
 from gpudash.model.operation import Stage
+
+if TYPE_CHECKING:
+    from gpudash.ledger import Ledger
 
 
 def explained(text: str, ended: Iterable[Instance], ledger: Ledger) -> ProviderError | None:

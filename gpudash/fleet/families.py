@@ -11,14 +11,17 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from gpudash.fleet.actions import Actions
-from gpudash.fleet.desk import Desk
 from gpudash.fleet.record import Record
 from gpudash.model.capability import Verb
 from gpudash.model.instance import InstanceKey, InstanceState
 from gpudash.model.operation import Operation, Stage
 from gpudash.model.policy import EndAction
+
+if TYPE_CHECKING:
+    from gpudash.fleet.actions import Actions
+    from gpudash.fleet.desk import Desk
 
 MOST_AT_ONCE = 3
 """How many child instances one round may end; the rest waits for the next one, and a person hears of it."""

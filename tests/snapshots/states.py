@@ -5,6 +5,7 @@ Each is reached by keys over the scripted scene, whose clock stands still.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC
 from typing import Any, NamedTuple
 
@@ -58,7 +59,7 @@ def app_for(state: State, theme: str = "dark", *, ascii_only: bool = False) -> G
     return app
 
 
-async def bring(pilot: Pilot[Any], state: State) -> None:
+async def bring(pilot: Pilot[Any], state: State, burns: Sequence[float] = BURNS) -> None:
     """Put the cursor on its instance, press the keys, let the cloud do its part."""
     app = pilot.app
     assert isinstance(app, GpudashApp)
@@ -66,7 +67,7 @@ async def bring(pilot: Pilot[Any], state: State) -> None:
     screen = app.screen_stack[0]
     assert isinstance(screen, FleetScreen)
     if state.under:
-        screen.totals.burns.extendleft(reversed(BURNS))
+        screen.totals.burns.extendleft(reversed(burns))
         records = app.fleet.store.records
         screen.go_to(next(key for key, record in records.items() if record.instance.name == state.under))
         await pilot.pause(0.3)

@@ -20,7 +20,6 @@ from gpudash.ui.synthetic.memory import MemoryFleet
 from gpudash.ui.synthetic.sample import NOW, sample_fleet
 from tests.ui.helpers import Stage, stage
 
-NOT_YET = {"pools"}
 ANYWHERE = {"launch"}
 LIVE = {"extend", "restart", "keep_awake", "terminate", "push", "adopt", "toggle_tunnels", "ssh", "copy_ssh"}
 CAN = {
@@ -210,7 +209,7 @@ async def test_with_marks_every_verb_goes_to_all_that_can_and_to_no_other(action
 
 
 @pytest.mark.parametrize("read_only", [False, True])
-@pytest.mark.parametrize("door", ["e", "c", "l", "?", "n", "T"])
+@pytest.mark.parametrize("door", ["e", "c", "l", "?", "n", "T", "P"])
 async def test_no_key_pressed_on_another_screen_reaches_what_lies_below(door: str, read_only: bool) -> None:
     """Every key of the table on every screen that shows no instances of its own."""
     fleet = sample_fleet(read_only=read_only)
