@@ -60,7 +60,8 @@ class InstanceState(StrEnum):
         return self not in _NO_COMPUTE
 
 
-_NO_COMPUTE = frozenset({InstanceState.STOPPED, InstanceState.HIBERNATED, InstanceState.TERMINATED})
+# A tuple, because looking into a set asks each enum member for its hash, which is slow for ten thousand rows.
+_NO_COMPUTE = (InstanceState.STOPPED, InstanceState.HIBERNATED, InstanceState.TERMINATED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Generic, NamedTuple, TypeVar
 
 from gpudash.fleet.record import Record
-from gpudash.model.instance import InstanceState
+from gpudash.model.host import HostStatus
 from gpudash.model.operation import Stage
 from gpudash.model.tunnel import TunnelState
 from gpudash.ui import cells
@@ -93,27 +93,33 @@ def _spread(chosen: Sequence[Column[R]], rest: int) -> list[int]:
 _NARROW, _WIDE = (0, 100), (100, 10_000)
 
 
-_NO_COMPUTE = frozenset({InstanceState.STOPPED, InstanceState.HIBERNATED, InstanceState.TERMINATED})
-
-
 def _urgent_first(record: Record) -> float:
     """Money at risk, then what ends soon, then the rest, then what does not run. One figure: 10,000 sort fast."""
     operation = record.operation
     if operation is not None and operation.stage in (Stage.RETRYING, Stage.AMBIGUOUS) and record.is_ending:
         return 0.0
-    instance = record.instance
-    if instance.state in _NO_COMPUTE:
+    instance, status = record.instance, record.status
+    if not instance.state.bills_compute:
         return 9e12
-    status = record.status
-    if status is None or not status.policy.limits_anything:
+    policy = None if status is None else status.policy
+    if status is None or policy is None or not policy.limits_anything:
         return 1e12 - (float(instance.price.usd_per_hour) if instance.price else 1e6)
-    moment = status.policy.lease_deadline or status.policy.hard_deadline
-    at = moment.timestamp() if moment else 9e11
-    idle, parked = status.idle_remaining_s, status.parked_remaining_s
-    if record.status_at is not None and (idle is not None or parked is not None):
-        soonest = min(1e9 if idle is None else idle, 1e9 if parked is None else parked)
-        at = min(at, record.status_at.timestamp() + soonest)
+    moment = policy.lease_deadline or policy.hard_deadline
+    at = 9e11 if moment is None else moment.timestamp()
+    left = _seconds_left(status)
+    if left is not None and record.status_at is not None:
+        soon = record.status_at.timestamp() + left
+        if soon < at:
+            at = soon
     return (3e12 if status.enforcing else 2e12) + at
+
+
+def _seconds_left(status: HostStatus) -> float | None:
+    """Until it ends for being idle or parked, as it said."""
+    idle, parked = status.idle_remaining_s, status.parked_remaining_s
+    if parked is None or idle is None:
+        return idle if parked is None else parked
+    return idle if idle < parked else parked
 
 
 def hourly(record: Record) -> float | None:
@@ -142,9 +148,23 @@ def _lease(record: Record) -> datetime | None:
     return record.policy.lease_deadline if record.policy else None
 
 
-def ends_at(record: Record) -> datetime | None:
-    first = record.ends()
-    return first[0] if first else None
+def ends_at(record: Record) -> float | None:
+    """When the first of its ends comes, as seconds since 1970: the same as `Record.ends`, without its words."""
+    policy, status = record.policy, record.status
+    soonest: float | None = None
+    if policy is not None:
+        lease, hard = policy.lease_deadline, policy.hard_deadline
+        moment = hard if lease is None else lease if hard is None or lease < hard else hard
+        soonest = None if moment is None else moment.timestamp()
+    if status is not None and record.status_at is not None:
+        left = _seconds_left(status)
+        if left is not None:
+            at = record.status_at.timestamp() + left
+            soonest = at if soonest is None else min(soonest, at)
+        if status.ends_why == "spot" and status.ends_at is not None:
+            at = status.ends_at.timestamp()
+            soonest = at if soonest is None else min(soonest, at)
+    return soonest
 
 
 def _idle(record: Record) -> float | None:
@@ -153,7 +173,7 @@ def _idle(record: Record) -> float | None:
 
 def _guard(record: Record) -> float:
     """Worst first, by the same evidence as the verdict, without its words."""
-    if record.instance.state in _NO_COMPUTE:
+    if not record.instance.state.bills_compute:
         return 9.0
     status, seen = record.status, record.status_at
     if status is None or seen is None or not status.policy.limits_anything:

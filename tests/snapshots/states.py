@@ -71,6 +71,9 @@ async def bring(pilot: Pilot[Any], state: State, burns: Sequence[float] = BURNS)
         records = app.fleet.store.records
         screen.go_to(next(key for key, record in records.items() if record.instance.name == state.under))
         await pilot.pause(0.3)
+        while screen._rest is not None:  # the ledger is asked for events once the cursor rests
+            await pilot.pause(0.05)
+        await pilot.pause()
         screen.beat()
     await pilot.press(*state.keys)
     await pilot.pause(0.3)

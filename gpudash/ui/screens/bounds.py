@@ -54,7 +54,7 @@ class BoundsScreen(Dialog[Bounds]):
                 yield Button("Set", id="act")
 
     def on_mount(self) -> None:
-        self.query_one("#low", Input).focus()
+        self.begin_at(self.query_one("#low", Input))
 
     def on_input_changed(self) -> None:
         self.redraw()

@@ -59,7 +59,7 @@ class Confirm(Dialog[bool]):
                 )
 
     def on_mount(self) -> None:
-        self.query_one("#cancel", Button).focus()
+        self.begin_at(self.query_one("#cancel", Button))
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self.query_one("#act", Button).disabled = event.value.strip() != self.must_type

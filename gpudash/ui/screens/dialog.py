@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
 
 from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
+from textual.widget import Widget
 
 from gpudash.ui import format as fmt
 from gpudash.ui.glyphs import to_ascii
@@ -50,6 +51,10 @@ class Dialog(Dimmed[Answer], Generic[Answer]):
     def gpudash(self) -> GpudashApp:
         """The app, by its own type."""
         return cast("GpudashApp", self.app)
+
+    def begin_at(self, widget: Widget) -> None:
+        """Where the focus is when it opens. At once, so that it comes in the first frame; `focus()` asks for a second."""
+        self.set_focus(widget, scroll_visible=False)
 
     def words(self, text: str) -> str:
         """Text for a border: no markup of others, no character this terminal lacks."""

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from rich.segment import Segment
 from rich.style import Style
+from textual import events
 from textual._context import visible_screen_stack
 from textual.color import Color
 from textual.geometry import Region
@@ -60,6 +61,23 @@ class Dimmed(ModalScreen[Answer], Generic[Answer]):
     """A screen that shows the one below it through its own background."""
 
     _dimmer: Dimmer | None = None
+
+    def _on_screen_resume(self, event: events.ScreenResume) -> None:
+        """Come up in one frame. Textual would apply the styles that the mount has applied, and draw all of it three times:
+        once laid out, once because it is the top screen now, and once because the screen below was asked to refresh.
+        """
+        size = self.app.size
+        if not self.is_attached or self._size == size:
+            return
+        event.prevent_default()
+        self.stack_updates += 1
+        self.app._refresh_notifications()
+        self._update_auto_focus()
+        for screen in (self, *self.app._background_screens):  # the layout draws all there is
+            screen._repaint_required = False
+            screen._dirty_widgets.discard(screen)
+            screen._compositor._dirty_regions.clear()
+        self._refresh_layout(size)
 
     def render_lines(self, crop: Region) -> list[Strip]:
         color, below = self.styles.background, visible_screen_stack.get([])

@@ -52,7 +52,7 @@ class ExtendScreen(Dialog[timedelta | datetime]):
             yield Lines(lambda scene, width: [((self.problem, "tone-warn"),)], height=1, id="word")
 
     def on_mount(self) -> None:
-        self.query_one(ChoiceList).focus()
+        self.begin_at(self.query_one(ChoiceList))
 
     def on_choice_list_chosen(self, event: ChoiceList.Chosen) -> None:
         choice = event.choice

@@ -109,7 +109,7 @@ class LaunchOptionsScreen(Dialog[Wishes]):
             yield Lines(self._below, height=4, id="words")
 
     def on_mount(self) -> None:
-        self.query(Input).first().focus()
+        self.begin_at(self.query(Input).first())
 
     def on_input_changed(self) -> None:
         self._judge()

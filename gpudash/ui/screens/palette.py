@@ -116,7 +116,7 @@ class Palette(Dialog[Command]):
             yield Lines(self._count, height=1)
 
     def on_mount(self) -> None:
-        self.query_one(Input).focus()
+        self.begin_at(self.query_one(Input))
         self._lines.show(commands.find(self._known, ""))
 
     @property

@@ -38,7 +38,7 @@ class ThemePicker(Dialog[str]):
                 )
 
     def on_mount(self) -> None:
-        self.query_one(ChoiceList).focus()
+        self.begin_at(self.query_one(ChoiceList))
 
     def on_choice_list_moved(self, event: ChoiceList.Moved) -> None:
         self.gpudash.use_theme_named(event.choice.id)

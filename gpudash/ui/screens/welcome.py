@@ -61,7 +61,7 @@ class WelcomeScreen(Dialog[str]):
             yield Lines(self._foot, height=1, id="foot")
 
     def on_mount(self) -> None:
-        self.query_one(ChoiceList).focus()
+        self.begin_at(self.query_one(ChoiceList))
         self.run_worker(self._look, thread=True, group="credentials", exit_on_error=False)
 
     def _look(self) -> None:
