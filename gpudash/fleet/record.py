@@ -119,15 +119,16 @@ class Record:
 
     def projected(self, now: datetime) -> Amount | None:
         """Spent when its lease (else hard deadline) ends, if nothing else ends it; None without a deadline."""
-        if self.policy is None:
-            return None
-        deadline = self.policy.lease_deadline or self.policy.hard_deadline
+        rest = self.to_come(now)
+        return None if rest is None else self.accrued(now) + rest
+
+    def to_come(self, now: datetime) -> Amount | None:
+        """The part of `projected` that is not spent yet: nothing where it is stopped; None without a deadline."""
+        deadline = None if self.policy is None else self.policy.lease_deadline or self.policy.hard_deadline
         if deadline is None:
             return None
         rest = deadline - now if self.instance.state.bills_compute else timedelta(0)
-        return self.accrued(now) + sum(
-            (cost(price, rest) for price in lasting_meters(self.instance).values()), Amount()
-        )
+        return sum((cost(price, rest) for price in lasting_meters(self.instance).values()), Amount())
 
     def still_billing_since(self) -> datetime | None:
         """When an end was asked for that is not proved and has been tried more than once or failed."""

@@ -11,6 +11,7 @@ from gpudash.fleet.record import Record
 from gpudash.ledger.money import running_meters
 from gpudash.model.instance import InstanceState
 from gpudash.model.money import Amount, cost
+from gpudash.model.policy import EndAction
 from gpudash.model.tunnel import TunnelState
 
 HOUR = timedelta(hours=1)
@@ -29,7 +30,7 @@ class Totals:
     spent_today: Amount = NOTHING
     """Since midnight UTC, instances that are gone included."""
     projected: Amount = NOTHING
-    """What will still be spent until the deadlines; `unknown` where something bills without one."""
+    """What will still be spent until the deadlines, disks included; `unknown` where something bills without one."""
     tunnels_up: int = 0
 
 
@@ -42,7 +43,7 @@ def sum_up(records: Iterable[Record], now: datetime, spent_today: Amount = NOTHI
         states[instance.state] += 1
         burn += burn_of(record)
         if instance.state.bills_compute:
-            projected += _until_deadline(record, now)
+            projected += record.to_come(now) or Amount(unknown=True)
             if instance.bills_compute and record.is_unguarded(now):
                 unguarded += cost(instance.price, HOUR)
         up += sum(tunnel.state is TunnelState.UP for tunnel in record.tunnels)
@@ -54,6 +55,9 @@ def burn_of(record: Record) -> Amount:
     return sum((cost(price, HOUR) for price in running_meters(record.instance).values()), NOTHING)
 
 
-def _until_deadline(record: Record, now: datetime) -> Amount:
-    deadline = (record.policy.lease_deadline or record.policy.hard_deadline) if record.policy else None
-    return Amount(unknown=True) if deadline is None else cost(record.instance.price, deadline - now)
+def saved_by(record: Record, action: EndAction) -> Amount:
+    """USD per hour that such an end saves: compute, and the disk too where nothing stays of it."""
+    instance = record.instance
+    if action is EndAction.TERMINATE and not instance.stays_after_terminate:
+        return burn_of(record)
+    return cost(instance.price, HOUR) if instance.bills_compute else NOTHING

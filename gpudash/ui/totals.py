@@ -16,7 +16,7 @@ from itertools import islice
 from gpudash.fleet.record import Record
 from gpudash.fleet.store import FleetStore
 from gpudash.fleet.totals import Totals
-from gpudash.ledger.money import running_meters
+from gpudash.ledger.money import lasting_meters, running_meters
 from gpudash.model.instance import InstanceKey, InstanceState
 from gpudash.model.money import Amount, Price
 from gpudash.model.tunnel import TunnelState
@@ -50,7 +50,7 @@ class LiveTotals:
         self._until = Decimal(0)
         """USD an hour times the deadline in microseconds, summed: less `_rate` times now, it is what will be spent."""
         self._endless = 0
-        """Rows that bill without a deadline, or at an unknown price."""
+        """Rows that bill without a deadline, and meters at an unknown price."""
         self._at_risk: dict[InstanceKey, Price | None] = {}
         self._over: set[InstanceKey] = set()
         """Rows whose deadline has passed."""
@@ -152,12 +152,15 @@ class LiveTotals:
             self._unguarded.add(self._at_risk.pop(key), -1)
 
     def _project(self, record: Record, deadline: datetime | None, sign: int) -> None:
-        price = record.instance.price
-        if deadline is None or price is None:
+        if deadline is None:
             self._endless += sign
             return
-        self._rate.add(price, sign)
-        self._until += sign * price.usd_per_hour * _microseconds(deadline)
+        for price in lasting_meters(record.instance).values():
+            if price is None:
+                self._endless += sign
+                continue
+            self._rate.add(price, sign)
+            self._until += sign * price.usd_per_hour * _microseconds(deadline)
 
 
 class _Sum:

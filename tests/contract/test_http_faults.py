@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache
+from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from support import serverless_faults as serverless
 from support.http_faults import HTTP_CLOUDS, VERBS, Row, rows_of, run
 
-PAGE = ROOT / "docs" / "faults.md"
+PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 MARK = "<!-- From here on written by tests/contract/test_http_faults.py -->\n"
 CELLS = [(name, row) for name in HTTP_CLOUDS for row in rows_of(name)]
 _ROWS = {(name, row.name): row for name, row in CELLS}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -41,8 +41,11 @@ class Smi:
 
 
 @pytest.fixture
-def smi(host: Host) -> Smi:
-    return Smi(host)
+def smi(host: Host) -> Iterator[Smi]:
+    """The tool, which would outlive a daemon that is killed and so ends with its file."""
+    made = Smi(host)
+    yield made
+    made.load.unlink(missing_ok=True)
 
 
 def test_all_devices_are_reported(host: Host, smi: Smi) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,8 +42,8 @@ def session(cloud: AwsCloud) -> Iterator[Session]:
 
 
 @asynccontextmanager
-async def wizard(session: Session) -> AsyncIterator[tuple[GpudashApp, Any, Fleet, LaunchScreen]]:
-    """The launch screen with the cursor on one A10G, on demand."""
+async def wizard(session: Session, spot: str = "no") -> AsyncIterator[tuple[GpudashApp, Any, Fleet, LaunchScreen]]:
+    """The launch screen with the cursor on one A10G, on demand or as spot."""
     fleet = Fleet(session)
     app = GpudashApp(fleet, Options())
     async with app.run_test(size=(140, 44)) as pilot:
@@ -49,7 +51,7 @@ async def wizard(session: Session) -> AsyncIterator[tuple[GpudashApp, Any, Fleet
         screen = app.screen
         assert isinstance(screen, LaunchScreen)
         await until(lambda: bool(screen.view.rows))
-        await pilot.press(*"type:g5.xlarge spot:no region:us-east-1")
+        await pilot.press(*f"type:g5.xlarge spot:{spot} region:us-east-1")
         await until(lambda: (one := screen.table.record) is not None and one.instance_type == "g5.xlarge")
         yield app, pilot, fleet, screen
         await app.action_quit()
@@ -93,6 +95,55 @@ async def test_options_go_to_ec2_and_the_price_stands_there_before_anything_is_a
     assert made["Placement"]["AvailabilityZone"] == "us-east-1b"
     assert {"Key": "team", "Value": "ml"} in made["Tags"]
     assert [volume["Size"] for volume in raw_client("ec2").describe_volumes()["Volumes"]] == [60]
+
+
+RESERVED = "cr-0123456789abcdef0"
+USER_DATA = "#cloud-config\npackages: [nvtop]\n"
+
+
+@pytest.mark.parametrize(
+    ("spot", "filled", "asked", "spot_options"),
+    [
+        (
+            "no",
+            {"capacity_reservation_id": RESERVED},
+            {"CapacityReservationSpecification": {"CapacityReservationTarget": {"CapacityReservationId": RESERVED}}},
+            {},
+        ),
+        (
+            "yes",
+            {"spot_type": "persistent", "spot_max_price": "0.45"},
+            {},
+            {"SpotInstanceType": "persistent", "InstanceInterruptionBehavior": "stop", "MaxPrice": "0.45"},
+        ),
+    ],
+    ids=["reservation", "persistent spot"],
+)
+async def test_reservation_spot_and_user_data_reach_the_request(
+    cloud: AwsCloud,
+    session: Session,
+    tmp_path: Path,
+    spot: str,
+    filled: dict[str, str],
+    asked: dict[str, Any],
+    spot_options: dict[str, str],
+) -> None:
+    (tmp_path / "cloud.yaml").write_text(USER_DATA)
+    async with wizard(session, spot) as (app, pilot, fleet, screen):
+        await fill(
+            app, pilot, ami="/test/linux", ssh_cidr=f"{HERE}/32", instance_profile="none",
+            user_data_file=str(tmp_path / "cloud.yaml"), **filled,
+        )  # fmt: skip
+        await pilot.press("enter")
+        await until(lambda: app.screen is screen)
+        await pilot.press("enter")
+        await until(lambda: any(op.key for op in fleet.store.operations.values()))
+    (sent,) = cloud.wire.sent["ec2:RunInstances"]
+    assert USER_DATA in b64decode(sent["UserData"]).decode()
+    assert {name: sent.get(name) for name in asked} == asked
+    options = (sent.get("InstanceMarketOptions") or {}).get("SpotOptions") or {}
+    assert {name: options.get(name) for name in spot_options} == spot_options
+    assert bool(options) == bool(spot_options)
 
 
 async def test_what_speaks_against_an_option_stands_below_it(cloud: AwsCloud, session: Session) -> None:

@@ -60,6 +60,7 @@ _HINTS = {
     "MissingParameter": "The account has no default network; gpudash can make one of its own.",
     "VPCIdNotSpecified": "The account has no default network; gpudash can make one of its own.",
 }
+_TOLD_ACTION = re.compile(r"not authorized to perform: ([a-z0-9-]+:[A-Za-z]+)")
 _SECRET_BLOB = re.compile(r"\s*Encoded authorization failure message: \S+")
 
 
@@ -113,7 +114,7 @@ def _answered(exc: Any, doing: str, write: bool) -> GpudashError:
     if code == "OptInRequired":
         return AuthRefused(text, hint=hint)
     if code in DENIED_CODES:
-        return AuthRefused(text, hint="`gpudash doctor` shows which permissions are missing.")
+        return AuthRefused(text, hint=f"{_missing(exc, words)}`gpudash doctor` prints the least policy to paste.")
     if code in THROTTLE_CODES:
         return RateLimited(text, retry_after_s=_retry_after(exc.response))
     if code in CAPACITY_CODES or code in QUOTA_CODES:
@@ -121,6 +122,17 @@ def _answered(exc: Any, doing: str, write: bool) -> GpudashError:
     if code in SERVER_CODES or status >= 500:
         return _lost(text.rstrip("."), write)
     return ProviderError(text, hint=hint)
+
+
+def _missing(exc: Any, words: str) -> str:
+    """The permission that is missing, as IAM spells it: the one AWS's words name, else the call that was denied."""
+    from gpudash.providers.aws.policies import person_policy
+
+    told = _TOLD_ACTION.search(words)
+    operation = str(getattr(exc, "operation_name", None) or "")
+    needed = [action for each in person_policy()["Statement"] for action in each["Action"]]
+    found = told[1] if told else next((action for action in needed if action.endswith(f":{operation}")), operation)
+    return f"{found} is not allowed; " if found else ""
 
 
 def _retry_after(response: Mapping[str, Any]) -> float | None:

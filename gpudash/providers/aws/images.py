@@ -120,7 +120,8 @@ def _resolve(ssm: Any, ec2: Any, facts: TypeFacts, wanted: str) -> Image:
     except GpudashError as exc:
         found = _newest(ec2, _BY_NAME[wanted], facts.architecture) if wanted in _BY_NAME else None
         if found is None:
-            raise ProviderError(f"No image was found for {facts.name}: {exc.text}", hint="Name one as `ami`.") from exc
+            hint = f"{exc.hint} Or name an image as `ami`." if exc.hint else "Name one as `ami`."
+            raise ProviderError(f"No image was found for {facts.name}: {exc.text}", hint=hint) from exc
         return found
     return describe_image(ec2, value)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 
 from support.memory_cloud import Cloud, look
 
 from gpudash.fleet.session import Session
 from gpudash.model.instance import InstanceState
-from gpudash.model.money import Price
+from gpudash.model.money import NO_MONEY, Price
+from gpudash.model.policy import Policy
 
 
 def test_promise_04_a_total_with_an_unknown_price_says_so(session: Session, cloud: Cloud) -> None:
@@ -42,6 +44,22 @@ def test_promise_04_what_bills_without_a_deadline_makes_the_projection_unknown(s
     cloud.add("for-ever")
     look(session)
     assert session.store.totals(session.clock.now()).projected.unknown
+
+
+def test_promise_04_the_projection_is_the_sum_of_the_rows(session: Session, cloud: Cloud) -> None:
+    """Disks too, and what only comes up yet; what is stopped adds nothing."""
+    now = session.clock.now()
+    limits, disk = Policy(lease_deadline=now + timedelta(hours=2)), Price(Decimal("0.05"), "table", estimated=True)
+    cloud.add("worker", storage_price=disk, tag_policy=limits)
+    cloud.add("comes-up", InstanceState.PENDING, storage_price=disk, tag_policy=limits)
+    cloud.add("rests", InstanceState.STOPPED, storage_price=disk, tag_policy=limits)
+    look(session)
+    now = session.clock.now()
+    rows = session.store.records.values()
+    to_come = sum(((row.projected(now) or NO_MONEY).usd - row.accrued(now).usd for row in rows), Decimal(0))
+    total = session.store.totals(now).projected
+    assert (total.usd, total.estimated, total.unknown) == (to_come, True, False)
+    assert total.usd == 2 * 2 * (Decimal("2.49") + Decimal("0.05"))
 
 
 def test_promise_04_spent_grows_with_the_clock_between_listings(session: Session, cloud: Cloud) -> None:
