@@ -14,6 +14,7 @@ from gpudash.cli.verb import ID, Run, Verb, pass_run
 from gpudash.errors import Refused
 from gpudash.fleet.families import children_of
 from gpudash.fleet.record import Record
+from gpudash.fleet.totals import saved_by
 from gpudash.model.capability import Verb as Change
 from gpudash.model.instance import Instance
 from gpudash.model.policy import EndAction
@@ -147,7 +148,8 @@ def question(record: Record, action: EndAction, now: datetime) -> list[str]:
         stays = machine.stays_after_terminate or "nothing"
     else:
         lost, stays = _stop_costs(machine, action)
-    saves = f"${words.price(machine.price)}/h" if machine.bills_compute else "nothing; it is not running"
+    saved = saved_by(record, action)
+    saves = words.rate(saved) if saved.usd or saved.unknown else "nothing; it is not running"
     return [
         words.printable(line)
         for line in (

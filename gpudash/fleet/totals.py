@@ -11,6 +11,7 @@ from gpudash.fleet.record import Record
 from gpudash.ledger.money import running_meters
 from gpudash.model.instance import InstanceState
 from gpudash.model.money import Amount, cost
+from gpudash.model.policy import EndAction
 from gpudash.model.tunnel import TunnelState
 
 HOUR = timedelta(hours=1)
@@ -52,3 +53,11 @@ def sum_up(records: Iterable[Record], now: datetime, spent_today: Amount = NOTHI
 def burn_of(record: Record) -> Amount:
     """USD per hour of one instance now, by the same meters as the ledger's intervals."""
     return sum((cost(price, HOUR) for price in running_meters(record.instance).values()), NOTHING)
+
+
+def saved_by(record: Record, action: EndAction) -> Amount:
+    """USD per hour that such an end saves: compute, and the disk too where nothing stays of it."""
+    instance = record.instance
+    if action is EndAction.TERMINATE and not instance.stays_after_terminate:
+        return burn_of(record)
+    return cost(instance.price, HOUR) if instance.bills_compute else NOTHING

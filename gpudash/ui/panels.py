@@ -204,20 +204,25 @@ def limit_line(record: Record) -> Line:
     """The idle timeout and what it does."""
     policy = record.policy
     if policy is None or policy.idle_timeout is None:
-        return labelled("idle", (("no timeout", "muted"),))
+        return labelled("if idle", (("nothing happens: no timeout", "muted"),))
     text = f"{policy.idle_action.value} after {fmt.short_length(policy.idle_timeout)}"
     spans: list[Span] = [(text, "text")]
     if policy.parked_timeout is not None:
         spans.append((f"  parked {fmt.short_length(policy.parked_timeout)}", "muted"))
-    return labelled("idle", tuple(spans))
+    return labelled("if idle", tuple(spans))
 
 
 def cost_lines(record: Record, scene: Scene, width: int) -> list[Line]:
     """What an hour costs, what it has cost, and what it will have cost; on one line where there is room."""
     instance = record.instance
-    rate: list[Span] = [(_per_hour(instance.price), "value"), (" compute", "muted")]
-    if instance.storage_price is not None:
-        rate += [("  ", "text"), (_per_hour(instance.storage_price), "text"), (" disk", "muted")]
+    compute: list[Span] = [(_per_hour(instance.price), "value"), (" compute", "muted")]
+    rate, disk = compute, instance.storage_price
+    if not instance.state.bills_compute:
+        rate = [(_per_hour(disk), "value"), (" disk", "muted")]
+        if instance.price is not None and not instance.state.is_terminal:
+            rate += [(f"  {_per_hour(instance.price)} once it runs", "muted")]
+    elif disk is not None:
+        rate += [("  ", "text"), (_per_hour(disk), "text"), (" disk", "muted")]
     spent: list[Span] = [(fmt.money(record.accrued(scene.now)), "value"), (" spent", "muted")]
     projected = record.projected(scene.now)
     if projected is not None and instance.state.bills_compute:
@@ -225,6 +230,7 @@ def cost_lines(record: Record, scene: Scene, width: int) -> list[Line]:
     together = (*rate, ("  ", "text"), *spent)
     if cells_of(together) + 10 <= width:
         return [labelled("cost", together)]
+    spent[1] = (" so far", "muted")
     return [labelled("cost", tuple(rate)), labelled("spent", tuple(spent))]
 
 
@@ -376,6 +382,16 @@ def cut(line: Line, width: int) -> Line:
         if left == 0:
             break
     return tuple(spans)
+
+
+def carried_over(line: Line, width: int) -> list[Line]:
+    """The line, its last words carried over into further lines below where they began."""
+    if cells_of(line) <= width or not line:
+        return [line]
+    *head, (text, token) = line
+    indent = cells_of(tuple(head))
+    first, *more = fmt.wrap(text, max(20, width - indent))
+    return [(*head, (first, token)), *(((" " * indent, "text"), (part, token)) for part in more)]
 
 
 def _per_hour(price: Price | None) -> str:

@@ -34,11 +34,11 @@ class Part(Generic[T]):
     """Why it did not come the last time; the older value stays."""
     asking: bool = False
 
-    def age(self, scene: Scene, what: str) -> list[Line]:
+    def age(self, scene: Scene, what: str, width: int) -> list[Line]:
         """A line that says how old it is, or what is wrong."""
         lines: list[Line] = []
         if self.problem is not None:
-            lines.append(((f" {self.problem}", "tone-warn"),))
+            lines += panels.carried_over(((" ", "text"), (self.problem, "tone-warn")), width - 1)
         if self.at is not None:
             ago = fmt.length(scene.real(scene.now - self.at))
             lines.append(((f" {what}, as of {ago} ago", "muted"),))
@@ -165,7 +165,7 @@ def signals(record: Record, parts: Parts, scene: Scene, width: int) -> list[Line
     now_of = {signal.name: signal for signal in status.signals} if status else {}
     past = {signal.name: signal for signal in history.signals} if history else {}
     names = [*now_of, *(name for name in past if name not in now_of)]
-    lines = [((" ", "text"), *panels.awake_line(record, scene)), *parts.history.age(scene, "the strips"), ()]
+    lines = [((" ", "text"), *panels.awake_line(record, scene)), *parts.history.age(scene, "the strips", width), ()]
     if not names:
         return [*lines, ((" No signal is known: statusd never answered.", "muted"),)]
     room = max(10, width - _NOW_WIDTH - 4)
@@ -217,7 +217,8 @@ def story(record: Record, parts: Parts, scene: Scene, width: int) -> list[Line]:
     if not past:
         lines.append(((" nothing is written down", "muted"),))
     if parts.history.problem is not None:
-        lines += [(), ((f" When it was in use is not known: {parts.history.problem}", "muted"),)]
+        said = ((" ", "text"), (f"When it was in use is not known: {parts.history.problem}", "muted"))
+        lines += [(), *panels.carried_over(said, width - 1)]
     return lines
 
 
@@ -251,7 +252,9 @@ def costs(record: Record, parts: Parts, scene: Scene, width: int) -> list[Line]:
         lines.append(((" ", "text"), *labelled("price", ((f"from {record.instance.price.source}", "muted"),))))
     lines += [(), rule((("Stretches at one price", "title"), ("  newest first", "muted")), width)]
     if not parts.intervals.value:
-        return lines + (parts.intervals.age(scene, "") if parts.intervals.at is None else [((" none yet", "muted"),)])
+        return lines + (
+            parts.intervals.age(scene, "", width) if parts.intervals.at is None else [((" none yet", "muted"),)]
+        )
     head = f" {'WHAT':<9}{'STATE':<11}{'FROM':<10}{'TO':<10}{'LENGTH':>6}{'$/H':>8}{'COST':>11}  PRICE FROM"
     lines.append(((head, "label"),))
     for interval in reversed(parts.intervals.value):
@@ -287,7 +290,7 @@ def _interval(interval: Interval, scene: Scene) -> Line:
 
 def log(record: Record, parts: Parts, scene: Scene, width: int) -> list[Line]:
     """The last lines of statusd's own log, the newest first."""
-    lines = [*parts.log.age(scene, "the log of statusd, newest first"), ()]
+    lines = [*parts.log.age(scene, "the log of statusd, newest first", width), ()]
     for text in reversed(parts.log.value):
         stamp, _, rest = text.partition(" ")
         first, *more = fmt.wrap(rest, max(20, width - len(stamp) - 3)) or [""]

@@ -9,6 +9,7 @@ from gpudash.fleet.health import AccountNote
 from gpudash.ui.screens.costs import CostsByAccount, CostsByDay, CostsByInstance
 from gpudash.ui.screens.instance import InstanceScreen
 from gpudash.ui.synthetic.sample import sample_fleet
+from gpudash.ui.widgets.footer import Footer
 from tests.ui.helpers import NARROW, WIDE, Stage, stage
 
 
@@ -54,11 +55,19 @@ async def test_tab_turns_through_the_groupings_and_keeps_the_span() -> None:
         assert on.app.screen is on.fleet_screen
 
 
+async def test_a_day_has_no_page_and_enter_says_so() -> None:
+    async with stage(sample_fleet()) as on:
+        await on.press("c", "shift+tab", "enter")
+        assert "Tab groups by instance" in on.answer
+        keys = on.app.screen.query_one(Footer).facts.keys
+        assert ("open", False) in [(action.id, enabled) for action, enabled in keys]
+
+
 async def test_a_sum_with_an_unknown_part_says_so() -> None:
     async with stage(sample_fleet()) as on:
         await on.press("c", "m", "m")
         assert "+?" in on.text("#sums")
-        assert "no known price" in on.text("#sums")
+        assert "prices unknown" in on.text("#sums")
         assert "?" in next(line for line in on.text("#table").splitlines() if "bench" in line)
 
 

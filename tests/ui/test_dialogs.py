@@ -52,6 +52,7 @@ async def test_promise_10_the_dialog_names_account_instance_what_is_lost_and_wha
             "nothing goes on billing",
             "$0.41/h",
             "$3.0",
+            "saves     ~$0.43/h",
         ):
             assert word in words
         await on.press("escape", "x")
@@ -169,7 +170,7 @@ async def test_promise_10_a_restart_says_what_is_lost_and_is_confirmed() -> None
         key = on.fleet_screen.targets()[0].key
         await on.press("b")
         words = on.text()
-        for word in ("comfy", "what runs there, and its memory", "$0.41/h"):
+        for word in ("comfy", "what runs there, and its memory", "~$0.43/h"):
             assert word in words
         await on.press("enter")
         assert fleet.calls == []
@@ -251,6 +252,23 @@ async def test_extend_shows_each_amount_with_its_end_and_its_cost() -> None:
         for word in ("15:16", "hard deadline 20:00", "15:46", "~$11.97", "~$47.88", "4h44m", "~$113.3"):
             assert word in words
         assert "an hour $23.92 compute + ~$0.02 disk = ~$23.94/h" in words
+
+
+async def test_an_extend_of_several_names_no_end_that_only_one_would_have() -> None:
+    async with stage(sample_fleet()) as on:
+        await on.go_to("comfy")
+        await on.press("space")
+        await on.go_to("train-llama")
+        await on.press("space", "+")
+        (half,) = [line for line in on.text("ChoiceList").splitlines() if line.strip(" ▸").startswith("30m ")]
+        assert half.split() == ["▸", "30m", "+", "~$12.19"]
+
+
+async def test_what_is_left_out_of_a_bulk_end_is_told_whole() -> None:
+    async with stage(sample_fleet(), size=(80, 24)) as on:
+        await on.press("ctrl+a", "x")
+        assert "…" not in on.text("Lines")
+        assert " ".join(on.text("Lines").split()).count("Lambda cannot stop instances; terminate instead (X).") == 2
 
 
 async def test_what_an_extend_costs_is_what_the_deadline_then_costs_more() -> None:

@@ -23,7 +23,7 @@ async def test_the_strip_puts_money_first() -> None:
         words = on.text("#strip")
         for word in (
             "$31.80/h",
-            "$174.10",
+            "$100.39",
             "UNGUARDED",
             "$2.94/h",
             "6 running",
@@ -43,10 +43,10 @@ async def test_the_details_follow_the_cursor() -> None:
         for word in (
             "train-llama",
             "GPU 7",
-            "gpu 98% (> 5%)",
+            "gpu 97% (> 5%)",
             "policy read back",
             "15:16 in 1h14m",
-            "$169.8",
+            "$101.2",
             "http://127.0.0.1:8889",
         ):
             assert word in words

@@ -38,7 +38,7 @@ async def open_page(on: Stage, name: str, *keys: str) -> InstanceScreen:
         ),
         ("4", ("Stretches at one price", "compute", "23.92", "simulated", "all of it")),
         ("5", ("newest first", "alarm-cleared", "serves on 127.0.0.1:8080")),
-        ("6", ("as lambda listed it 6s ago", '"hourly_cost_cents": 75')),
+        ("6", ("as lambda listed it 6s ago", '"hourly_cost_cents": 2392')),
     ],
 )
 async def test_each_part_stands_on_the_page(key: str, words: tuple[str, ...], size: tuple[int, int]) -> None:

@@ -19,6 +19,7 @@ from gpudash.ui.screens.instance import InstanceScreen
 from gpudash.ui.screens.launch import LaunchScreen
 from gpudash.ui.synthetic.memory import MemoryFleet
 from gpudash.ui.synthetic.sample import NOW, sample_fleet
+from gpudash.ui.widgets.footer import Footer
 from tests.ui.helpers import Stage as Running
 from tests.ui.helpers import stage
 
@@ -27,6 +28,11 @@ def page(on: Running) -> str:
     assert isinstance(on.app.screen, InstanceScreen)
     record = on.app.screen.targets()[0]
     return record.instance.name
+
+
+def shining(on: Running) -> list[str]:
+    """Actions in the last line that are not grey."""
+    return [action.id for action, enabled in on.app.screen.query_one(Footer).facts.keys if enabled]
 
 
 @pytest.mark.parametrize(
@@ -40,6 +46,16 @@ async def test_an_empty_list_says_what_that_means(key: str, words: str) -> None:
         assert "selected" in on.answer
         await on.press("escape")
         assert on.app.screen is on.fleet_screen
+
+
+@pytest.mark.parametrize(("key", "acts"), [("T", "close_tunnel"), ("e", "copy_event"), ("l", "open")])
+async def test_keys_of_a_row_are_grey_where_there_is_none(key: str, acts: str) -> None:
+    async with stage(sample_fleet()) as on:
+        await on.press(key)
+        assert acts in shining(on)
+        await on.press("/", *"zzz")
+        assert acts not in shining(on)
+        assert "filter" in shining(on)
 
 
 async def test_enter_on_a_tunnel_opens_its_instance() -> None:

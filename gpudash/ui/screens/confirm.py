@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from textual import events
 from textual.app import ComposeResult
@@ -11,15 +10,18 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Button, Input
 
 from gpudash.fleet.record import Record
-from gpudash.model.money import Amount, cost
+from gpudash.fleet.totals import burn_of, saved_by
+from gpudash.model.money import Amount
 from gpudash.model.policy import EndAction
 from gpudash.ui import cells
 from gpudash.ui import format as fmt
-from gpudash.ui.panels import cells_of, labelled
+from gpudash.ui.panels import carried_over, cells_of, labelled
 from gpudash.ui.scene import Line
 from gpudash.ui.screens.dialog import Dialog, Lines
 from gpudash.ui.verbs import MANY
 
+_ROOM = 66
+"""Cells inside the box."""
 _SHOWN = 6
 """Instances listed one by one."""
 _TITLE = {EndAction.STOP: "Stop", EndAction.HIBERNATE: "Hibernate", EndAction.TERMINATE: "Terminate"}
@@ -44,7 +46,8 @@ class Confirm(Dialog[bool]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="box -danger" if self._danger else "box") as box:
             box.border_title = self.words(self._title)
-            yield Lines(lambda scene, width: self._lines, height=len(self._lines))
+            lines = self._wrapped()
+            yield Lines(lambda scene, width: lines, height=len(lines))
             if self.must_type is not None:
                 asked: Line = (("type ", "label"), (self.must_type, "value"), (" to confirm", "label"))
                 with Horizontal(classes="type"):
@@ -57,6 +60,18 @@ class Confirm(Dialog[bool]):
                 yield Button(
                     self._word, id="act", classes="-danger" if self._danger else "", disabled=bool(self.must_type)
                 )
+
+    def _wrapped(self) -> list[Line]:
+        """The lines with long sentences carried over to the next one, as far as the buttons stay on the screen."""
+        width, height = self.app.size
+        width = min(_ROOM, int(width * 0.96) - 6)
+        spare = int(height * 0.92) - len(self._lines) - (8 if self.must_type is None else 10)
+        lines: list[Line] = []
+        for line in self._lines:
+            carried = carried_over(line, width)
+            spare -= len(carried) - 1
+            lines += carried if spare >= 0 else [line]
+        return lines
 
     def on_mount(self) -> None:
         self.begin_at(self.query_one("#cancel", Button))
@@ -121,7 +136,7 @@ class ConfirmEnd(Confirm):
         if children and action is EndAction.TERMINATE:
             names = ", ".join(_name(record) for record in children[:_SHOWN])
             more = f" and {len(children) - _SHOWN} more" if len(children) > _SHOWN else ""
-            lines.append(labelled("also", ((f"{names}{more}: terminated with it", "tone-bad"),), width=8))
+            lines.append(labelled("also", ((f"{names}{more}: terminated with it", "tone-bad"),)))
         for record, reason in unable[:2]:
             lines.append(labelled("left out", ((f"{_name(record)}: {reason}", "tone-warn"),)))
         super().__init__(title, word, lines, must_type=must, danger=action is EndAction.TERMINATE)
@@ -135,6 +150,7 @@ class ConfirmRestart(Confirm):
         many = len(records) > 1
         lines = [
             *_names(records),
+            (),
             labelled("lost", (("what runs there, and its memory", "text"),)),
             labelled("bills on", ((fmt.usd_rate(_burn(records)), "value"),)),
         ]
@@ -148,7 +164,7 @@ class ConfirmMany(Confirm):
 
     def __init__(self, word: str, records: Sequence[Record]) -> None:
         self.records = tuple(records)
-        lines = [*_names(records), labelled("burn", ((fmt.usd_rate(_burn(records)), "value"),))]
+        lines = [*_names(records), (), labelled("burn", ((fmt.usd_rate(_burn(records)), "value"),))]
         super().__init__(f"{word} {len(records)} instances?", word, lines, must_type=str(len(records)), danger=False)
 
 
@@ -165,16 +181,12 @@ def one_lines(record: Record, action: EndAction) -> list[Line]:
         ((f"{_price(record)}", "value"), (f"   spent {spent}", "muted")),
         (),
     ]
-    lines.append(labelled("lost", _lost(record, action), width=8))
-    lines.append(labelled("stays", _stays(record, action), width=8))
-    lines.append(
-        labelled("saves", ((_price(record) if instance.bills_compute else "nothing now", "tone-good"),), width=8)
-    )
+    lines.append(labelled("lost", _lost(record, action)))
+    lines.append(labelled("stays", _stays(record, action)))
+    lines.append(labelled("saves", _saved([record], action)))
     if record.tunnels:
-        lines.append(
-            labelled("tunnels", ((f"{fmt.plural(len(record.tunnels), 'tunnel')} will close", "text"),), width=8)
-        )
-    lines.append(labelled("undo", (("u, for 5 seconds after this", "muted"),), width=8))
+        lines.append(labelled("tunnels", ((f"{fmt.plural(len(record.tunnels), 'tunnel')} will close", "text"),)))
+    lines.append(labelled("undo", (("u, for 5 seconds after this", "muted"),)))
     return lines
 
 
@@ -185,9 +197,9 @@ def many_lines(records: Sequence[Record], action: EndAction) -> list[Line]:
     if action is EndAction.TERMINATE:
         losing = [record for record in records if record.instance.lost_on_terminate]
         text = f"data of {len(losing)} of them" if losing else "nothing"
-        lines.append(labelled("lost", ((text, "tone-bad" if losing else "text"),), width=8))
-    lines.append(labelled("saves", ((fmt.usd_rate(_burn(records)), "tone-good"),), width=8))
-    lines.append(labelled("undo", (("u, for 5 seconds after this", "muted"),), width=8))
+        lines.append(labelled("lost", ((text, "tone-bad" if losing else "text"),)))
+    lines.append(labelled("saves", _saved(records, action)))
+    lines.append(labelled("undo", (("u, for 5 seconds after this", "muted"),)))
     return lines
 
 
@@ -221,7 +233,7 @@ def _names(records: Sequence[Record]) -> list[Line]:
             (fmt.fit(_name(record), 24), "value"),
             (fmt.fit(record.key.account, 12), "text"),
             (fmt.fit(cells.gpu_name(record), 14), "text"),
-            (_price(record), "text"),
+            (fmt.usd_rate(burn_of(record)).rjust(14), "text"),
         )
         for record in records[: _SHOWN if len(records) <= _SHOWN else _SHOWN - 1]
     ]
@@ -230,10 +242,14 @@ def _names(records: Sequence[Record]) -> list[Line]:
     return lines
 
 
+def _saved(records: Sequence[Record], action: EndAction) -> Line:
+    saved = sum((saved_by(record, action) for record in records), Amount())
+    nothing = not saved.usd and not saved.unknown
+    return (("nothing now" if nothing else fmt.usd_rate(saved), "tone-good"),)
+
+
 def _burn(records: Sequence[Record]) -> Amount:
-    hour = timedelta(hours=1)
-    billing = [record for record in records if record.instance.bills_compute]
-    return sum((cost(record.instance.price, hour) for record in billing), Amount())
+    return sum((burn_of(record) for record in records), Amount())
 
 
 def _price(record: Record) -> str:

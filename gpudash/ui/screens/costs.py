@@ -17,7 +17,7 @@ from gpudash.ledger import CostBy, CostLine
 from gpudash.model.money import Amount
 from gpudash.ui import cells
 from gpudash.ui import format as fmt
-from gpudash.ui.actions import again, bindings
+from gpudash.ui.actions import Action, again, bindings
 from gpudash.ui.columns import Column
 from gpudash.ui.scene import Line, Scene, Span
 from gpudash.ui.screens.dialog import Lines
@@ -177,6 +177,13 @@ class CostsScreen(ListScreen[CostRow]):
     def nothing(self) -> str:
         return f"Nothing was spent in {PERIODS[self.period].words}."
 
+    def can_act(self, action: Action) -> bool:
+        return super().can_act(action) and (action.id != "open" or self.by is CostBy.INSTANCE)
+
+    def opened(self) -> None:
+        """Only a line of one instance has a page."""
+        self.gpudash.say("These are sums of several instances; Tab groups by instance.", "muted")
+
     def action_next_view(self) -> None:
         """The same span, grouped otherwise."""
         self._turn(1)
@@ -208,7 +215,7 @@ class CostsScreen(ListScreen[CostRow]):
             parts += [("   this month ", "label"), *_money(report.month, "value")]
         parts += [("   burn ", "label"), (fmt.usd_rate(self.burn()), "text")]
         if report.total.unknown:
-            parts.append(("   +? some of it has no known price", "unknown"))
+            parts.append(("   +? prices unknown", "unknown"))
         elif report.total.estimated:
             parts.append(("   ~ some of it is an estimate", "muted"))
         return [tuple(parts), self._budgets(report)]

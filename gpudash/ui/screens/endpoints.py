@@ -126,7 +126,7 @@ class EndpointsScreen(ListScreen[Endpoint]):
             weight=6,
             grow=4,
         ),
-        Column("word", "", 10, _word, None, weight=7, grow=60),
+        Column("word", "NOTE", 10, _word, None, weight=7, grow=60),
     )
 
     async def fetch(self) -> Iterable[tuple[InstanceKey, Endpoint]]:

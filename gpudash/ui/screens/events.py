@@ -52,7 +52,7 @@ class EventsScreen(ListScreen[Event]):
         ),
         Column("account", "ACCOUNT", 9, lambda e, s, w: ((e.account, "text"),), lambda e: e.account, weight=4),
         Column("by", "BY", 9, lambda e, s, w: ((e.actor or fmt.NOTHING, "muted"),), lambda e: e.actor, weight=3),
-        Column("text", "", 26, lambda e, s, w: ((e.text, "text"),), None, weight=1, grow=160),
+        Column("text", "DETAIL", 26, lambda e, s, w: ((e.text, "text"),), None, weight=1, grow=160),
     )
 
     kind = "events"

@@ -125,15 +125,10 @@ class ExtendScreen(Dialog[timedelta | datetime]):
         return (("an hour ", "label"), (" + ".join(parts) or fmt.money(Amount()), "text"), (together, "money"))
 
     def _choices(self) -> list[Choice]:
-        scene = self.gpudash.scene
         choices = [
             Choice(
                 str(int(length.total_seconds())),
-                (
-                    (fmt.short_length(length).ljust(6), "value"),
-                    (fmt.when(self._until(length), scene.now, scene.zone).ljust(12), "text"),
-                    (f"+ {fmt.money(self._cost(length))}", "money"),
-                ),
+                self._choice_line(fmt.short_length(length), self._until(length), length),
                 self._against(length),
             )
             for length in AMOUNTS
@@ -142,17 +137,19 @@ class ExtendScreen(Dialog[timedelta | datetime]):
         if hard is not None and len(self.records) == 1 and hard > self._start(self.records[0]):
             rest = hard - self._start(self.records[0])
             choices.append(
-                Choice(
-                    _HARD,
-                    (
-                        ("until the hard deadline ", "value"),
-                        (f"({fmt.countdown(rest)})  ", "text"),
-                        (f"+ {fmt.money(self._cost(rest))}", "money"),
-                    ),
-                )
+                Choice(_HARD, (*self._choice_line(fmt.countdown(rest), hard, rest), ("   the hard deadline", "muted")))
             )
         choices.append(Choice(_OTHER, (("other …", "value"),)))
         return choices
+
+    def _choice_line(self, name: str, until: datetime, length: timedelta) -> Line:
+        """How long, until when (of several each has its own), and what that costs; figures to the right."""
+        scene = self.gpudash.scene
+        return (
+            (name.ljust(8), "value"),
+            *(((fmt.when(until, scene.now, scene.zone).ljust(10), "text"),) if len(self.records) == 1 else ()),
+            (f"+ {fmt.money(self._cost(length)).rjust(10)}", "money"),
+        )
 
     def _hard(self) -> datetime | None:
         known = [

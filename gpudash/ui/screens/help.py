@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 
 from gpudash.ui import format as fmt
 from gpudash.ui.actions import ACTIONS, BY_ID, Action, Danger, bindings, display_key
-from gpudash.ui.panels import beside, rule
+from gpudash.ui.panels import beside, carried_over, rule
 from gpudash.ui.scene import Line, Scene
 from gpudash.ui.screens.base import Living
 from gpudash.ui.screens.listing import Heading
@@ -68,7 +68,9 @@ class HelpScreen(Living):
     def _right(self, scene: Scene) -> Line:
         page = self.query_one(Page)
         below = page.below
-        more: Line = ((f"{below} more lines  ", "accent"), ("↓", "key"), (" PgDn   ", "key")) if below else ()
+        more: Line = (
+            ((f"{fmt.plural(below, 'more line')}  ", "accent"), ("↓", "key"), (" PgDn   ", "key")) if below else ()
+        )
         return (*more, ("Esc goes back", "muted"))
 
     def on_page_scrolled(self) -> None:
@@ -97,9 +99,17 @@ def help_lines(width: int, moved: object = None) -> list[Line]:
         for block in blocks.values():
             lines += [*(((" ", "text"), *line) for line in block), ()]
     lines += [(), rule((("Words", "title"),), width)]
-    lines += [((f"   {word.ljust(15)}", token), (text, "text")) for word, token, text in _WORDS]
+    lines += _explained(((word.ljust(15), token, text) for word, token, text in _WORDS), width)
     lines += [(), rule((("Filter  /", "title"),), width)]
-    lines += [((f"   {example.ljust(18)}", "accent"), (text, "text")) for example, text in _FILTER]
+    lines += _explained(((example.ljust(18), "accent", text) for example, text in _FILTER), width)
+    return lines
+
+
+def _explained(words: Iterable[tuple[str, str, str]], width: int) -> list[Line]:
+    """Words with what they mean; no sentence is cut."""
+    lines: list[Line] = []
+    for word, token, text in words:
+        lines += carried_over(((f"   {word}", token), (text, "text")), width - 1)
     return lines
 
 

@@ -249,7 +249,7 @@ class LaunchScreen(ListScreen[Offer]):
         if not self.asked:
             return (("asking all accounts …", "muted"),)
         oldest = min((row.record.as_of for row in self.view.rows.values()), default=scene.now)
-        return ((f"{len(self.view.order)} of {len(self.view.rows)} offers", "text"),
+        return ((fmt.plural(len(self.view.rows), "offer"), "text"),
                 (f" · as of {fmt.length(scene.real(scene.now - oldest))} ago", "muted"))  # fmt: skip
 
     def nothing(self) -> str:
@@ -431,7 +431,8 @@ class LaunchScreen(ListScreen[Offer]):
             self.query_one("#launch", Button).focus()
 
         options = self.fleet.session.actions.launch_options(offer.account)
-        title = f"{offer.instance_type} at {offer.account} ({offer.provider})"
+        cloud = "" if offer.provider == offer.account else f" ({offer.provider})"
+        title = f"Options of {offer.instance_type} at {offer.account}{cloud}"
         before = self.wishes.get(offer.provider, Wishes())
         self.app.push_screen(LaunchOptionsScreen(title, options, before, against), take)
 

@@ -50,9 +50,8 @@ class _Field:
 
 
 _COMMON = (
-    _Field(MAX_PRICE, "max $/h", "refuse what costs more, also of what stands in; else the price that is shown"),
-    _Field(IF_NONE, "if none is free", "next: the next offer that costs no more, after a definite no · stop: give up",
-           (NEXT, STOP)),
+    _Field(MAX_PRICE, "max $/h", "Nothing dearer is launched, be it this offer or the next. Empty: the price shown."),
+    _Field(IF_NONE, "if none is free", "next: try the next offer that costs no more · stop: give up", (NEXT, STOP)),
 )  # fmt: skip
 
 

@@ -42,6 +42,10 @@ class Heading(PaintedBlock):
         return [((" ", "text"), *self.left, (" " * max(1, gap), "text"), *right)]
 
 
+_OF_A_ROW = frozenset({"open", "close_tunnel", "copy_url", "copy_event", "copy_id", "bounds", "purge"})
+"""Actions on the row under the cursor."""
+
+
 def own_actions(kind: str) -> list[Action]:
     """The keys of one kind of list that stand in its footer."""
     return sorted((a for a in ACTIONS if kind in a.screens and a.footer), key=lambda action: action.footer)
@@ -129,8 +133,13 @@ class ListScreen(Filtering, Generic[R]):
         self.view.rebuild(self.gpudash.scene.now)
         self.table.order_changed()
         self.show_count()
+        self._show_footer()
         for heading in self.query(Heading):
             heading.update_lines()
+
+    def can_act(self, action: Action) -> bool:
+        """Whether a key of this list can act now; it is grey where there is no row to act on."""
+        return bool(self.view.order) or action.id not in _OF_A_ROW
 
     def action_refresh(self) -> None:
         super().action_refresh()
@@ -210,7 +219,7 @@ class ListScreen(Filtering, Generic[R]):
         self.gpudash.say(f"Copied {text}", "tone-good")
 
     def _show_footer(self) -> None:
-        own = [(action, True) for action in own_actions(self.kind)]
+        own = [(action, self.can_act(action)) for action in own_actions(self.kind)]
         shared = [(BY_ID[name], True) for name in ("filter", "refresh", "help", "back")]
         self.footer.show(FooterFacts((*own, *shared)))
 

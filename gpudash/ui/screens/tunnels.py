@@ -47,10 +47,15 @@ class TunnelsScreen(ListScreen[Tunnel]):
         ),
         Column("since", "UP FOR", 6, _since, lambda t: t.since.timestamp() if t.since else None, weight=2, right=True),
         Column(
-            "by", "HELD BY", 18, lambda t, s, w: ((f"{t.owner} {t.owner_pid}", "muted"),), lambda t: t.owner, weight=3
+            "by",
+            "HELD BY",
+            18,
+            lambda t, s, w: ((f"{t.owner}, pid {t.owner_pid}", "muted"),),
+            lambda t: t.owner,
+            weight=3,
         ),
         Column("account", "ACCOUNT", 9, lambda t, s, w: ((t.account, "text"),), lambda t: t.account, weight=4),
-        Column("detail", "", 10, lambda t, s, w: ((t.detail, "muted"),), None, weight=5, grow=60),
+        Column("detail", "DETAIL", 10, lambda t, s, w: ((t.detail, "muted"),), None, weight=5, grow=60),
     )
 
     async def fetch(self) -> Iterable[tuple[tuple[str, str, int, int], Tunnel]]:

@@ -63,6 +63,11 @@ class MemoryCosts:
 
 def accrual(started_at: datetime, instance: Instance, spent: Decimal = Decimal(0)) -> Accrual:
     """Money as the ledger would tell it: so much before, and the price since."""
-    running = instance.price if instance.state.bills_compute else instance.storage_price
-    open_now = (Interval("compute", instance.state.value, running, started_at, None),) if running else ()
+    computes = instance.state.bills_compute
+    running = instance.price if computes else instance.storage_price
+    open_now = (
+        (Interval("compute" if computes else "storage", instance.state.value, running, started_at, None),)
+        if running
+        else ()
+    )
     return Accrual(Amount(spent) if spent else NO_MONEY, open_now)

@@ -34,7 +34,7 @@ def sample_fleet(*, read_only: bool = False, config: Config | None = None) -> Me
     for record in _records():
         fleet.add(record)
     _health(fleet)
-    fleet.store.apply_spent(Amount(Decimal("174.10")), NOW)
+    fleet.store.apply_spent(Amount(Decimal("100.39")), NOW)
     fleet.cloud.reasons[Verb.STOP, "lambda"] = "Lambda cannot stop instances; terminate instead (X)."
     fleet.cloud.reasons[Verb.HIBERNATE, "lambda"] = "Lambda cannot hibernate instances; terminate instead (X)."
     fleet.cloud.reasons[Verb.HIBERNATE, "runpod"] = "RunPod cannot hibernate pods; stop instead (x)."
@@ -83,7 +83,12 @@ def _instance(
         ssh=SshAddress("198.51.100.7", 22, "ubuntu"),
         service_port=8000,
         lost_on_terminate="32 GB disk (not on a volume)",
-        raw={"id": f"i-{digits}", "status": state.value, "region": {"name": region}, "hourly_cost_cents": 75},
+        raw={
+            "id": f"i-{digits}",
+            "status": state.value,
+            "region": {"name": region},
+            "hourly_cost_cents": int(Decimal(usd) * 100),
+        },
     )
 
 
@@ -121,7 +126,7 @@ def _status(policy: Policy, gpus: tuple[GpuReading, ...], signals: tuple[Signal,
         idle_remaining_s=None,
         parked_s=None,
         parked_remaining_s=None,
-        awake_because=f"gpu {gpus[0].util_pct:.0f}% (> 5%)" if active and gpus else None,
+        awake_because=f"gpu {signals[0].value:.0f}% (> 5%)" if active else None,
         held_by=active,
         unknown=(),
         signals=signals,
@@ -150,10 +155,10 @@ def _records() -> list[Record]:
         _instance("old-test", "aws", "us-east-1", 1, "A10G", 24, "1.01", state=run, age=48 * hours), managed=False
     )
     probe = _instance("probe-7", "lambda", "us-west-1", 1, "A10", 24, "0.75", state=run, age=20 * _M)
-    comfy = _instance("comfy", "vast", "NL", 1, "RTX 4090", 24, "0.41", state=run, age=7 * hours)
+    comfy = _instance("comfy", "vast", "NL", 1, "RTX 4090", 24, "0.41", state=run, age=440 * _M)
     train = _instance("train-llama", "lambda", "us-west-1", 8, "H100", 80, "23.92", state=run, age=3 * hours)
-    evaluate = _instance("eval", "runpod", "US-KS-2", 1, "A40", 48, "0.40", state=run, age=5 * hours)
-    serve = _instance("serve-mixtral", "aws", "eu-west-1", 4, "L40S", 48, "4.36", state=run, age=2 * hours)
+    evaluate = _instance("eval", "runpod", "US-KS-2", 1, "A40", 48, "0.40", state=run, age=285 * _M)
+    serve = _instance("serve-mixtral", "aws", "eu-west-1", 4, "L40S", 48, "4.36", state=run, age=122 * _M)
     books = _instance(
         "notebooks", "runpod", "EU-RO-1", 1, "A40", 48, "0.40", state=InstanceState.STOPPED, age=90 * hours
     )
@@ -166,7 +171,7 @@ def _records() -> list[Record]:
         _train(train),
         _eval(evaluate),
         _serve(serve),
-        Record(books, NOW - timedelta(seconds=3), accrual=accrual(NOW - 40 * hours, books)),
+        Record(books, NOW - timedelta(seconds=3), accrual=accrual(NOW - 40 * hours, books, 50 * Decimal("0.43"))),
         Record(new, NOW - timedelta(seconds=92), accrual=accrual(NOW - _M, new)),
     ]
 
@@ -257,7 +262,7 @@ def _train(item: Instance) -> Record:
         wanted=policy,
         status=status,
         status_at=NOW - timedelta(seconds=2),
-        accrual=accrual(NOW - 352 * _M, item),
+        accrual=accrual(NOW - 180 * _M, item),
         tunnels=(tunnel,),
         utilisation=utilisation,
     )
@@ -378,10 +383,13 @@ def _events() -> list[Event]:
     )
     key = train.key
     told = (
-        (3, "terminate", "probe-7: asked Lambda to terminate it", None, "probe-7", "dashboard"),
+        (3, "terminate", "asked Lambda to terminate it", None, "probe-7", "dashboard"),
         (70, "extend", "lease moved to 15:16, read back from statusd", key, "train-llama", "dashboard"),
         (170, "push", "statusd 0.1.0 runs; policy read back in 1.1 s", key, "train-llama", "dashboard"),
         (180, "launch", "8×H100 in us-west-1 at $23.92/h", key, "train-llama", "dashboard"),
-        (400, "stop", "notebooks: idle for 30 m, stopped itself", None, "notebooks", "host"),
+        (40 * 60, "stop", "idle for 30m, stopped itself", None, "notebooks", "host"),
     )
-    return [Event(NOW - ago * _M, kind, text, "lambda", at, name, actor) for ago, kind, text, at, name, actor in told]
+    return [
+        Event(NOW - ago * _M, kind, text, "runpod" if name == "notebooks" else "lambda", at, name, actor)
+        for ago, kind, text, at, name, actor in told
+    ]

@@ -136,7 +136,7 @@ def _counts(facts: StripFacts, room: int) -> Line:
         if count:
             short = word if room >= 40 else _SHORT.get(word, word)
             parts.append(((str(count), f"status-{state.value}"), (f" {short}", "text")))
-    if totals.tunnels_up:
+    if totals.tunnels_up and room >= 40:
         parts.append(((str(totals.tunnels_up), "tone-good"), (f" tunnel{'s' * (totals.tunnels_up > 1)} up", "text")))
     if not parts:
         parts.append((("0", "muted"), (" instances", "muted")))
