@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -237,7 +238,7 @@ def show(run: Run, target: str) -> int:
         key = session.resolve(target).key
         session.read_hosts(HOSTS_S, 0.0, [key])
         session.store.apply_tunnels(tunnels.listed(session.tunnels_dir))
-        record = session.record(key)
+        record = replace(session.record(key), instance=session.as_reached(key))
         now = session.clock.now()
         if run.out.json:
             run.out.document(
@@ -283,7 +284,8 @@ def details(record: Record, now: datetime) -> list[str]:
         facts.append(("idle", f"{_idle(record, now)} (timeout {timeout}, then {policy.idle_action.value})"))
     facts.append(("statusd", _daemon(record, now)))
     if machine.ssh:
-        facts.append(("ssh", f"{machine.ssh.user}@{machine.ssh.host} port {machine.ssh.port}"))
+        by = " (by its cloud's proxy)" if machine.ssh.by_proxy else ""
+        facts.append(("ssh", f"{machine.ssh.user}@{machine.ssh.host} port {machine.ssh.port}{by}"))
     for forward in record.tunnels:
         facts.append(("tunnel", f"127.0.0.1:{forward.local} → {forward.remote} {forward.state.value}"))
     if status is not None:

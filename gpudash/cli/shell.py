@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -15,9 +16,12 @@ from gpudash.errors import HostError
 if TYPE_CHECKING:
     from gpudash.fleet.record import Record
     from gpudash.fleet.session import Session
+    from gpudash.model.instance import Instance
 
 VOUCH_S = 15.0
 """How long the first contact may take, which checks the host key that the cloud told."""
+WAY_S = 5.0
+"""For each address that leads to the machine, where there are several."""
 
 
 @click.command(
@@ -40,8 +44,16 @@ def ssh(run: Run, target: str, command: tuple[str, ...]) -> int:
     with run.session_for(target) as session:
         record = reachable(session, target)
         _vouch(session, record)
-        argv = ssh_argv(record.instance, command=command[command[:1] == ("--",) :] or None, state_dir=paths.state_dir())
+        machine = _on_open_way(record.instance)
+        argv = ssh_argv(machine, command=command[command[:1] == ("--",) :] or None, state_dir=paths.state_dir())
     os.execv(program, argv)  # noqa: S606 — the terminal, the signals and the exit code become ssh's own
+
+
+def _on_open_way(machine: Instance) -> Instance:
+    """The same machine at the address that answers: OpenSSH tries one only."""
+    from gpudash.hosts.connect import open_way
+
+    return machine if machine.ssh is None else replace(machine, ssh=open_way(machine.ssh, WAY_S))
 
 
 def _vouch(session: Session, record: Record) -> None:

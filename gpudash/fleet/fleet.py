@@ -157,7 +157,7 @@ class Fleet:
             NotFound: no such instance.
             LinkDown: its cloud has told no address.
         """
-        return ssh_argv(self.session.record(key).instance, state_dir=self.session.state_dir)
+        return ssh_argv(self.session.as_reached(key), state_dir=self.session.state_dir)
 
     # -- verbs ----------------------------------------------------------------------------------------------------
 

@@ -166,6 +166,16 @@ class Session:
                 self._hosts = Hosts(self.state_dir, self.clock, owner=self.actor, on_change=self._host_changed)
             return self._hosts
 
+    def as_reached(self, key: InstanceKey) -> Instance:
+        """The instance with the SSH address that answered last: its own, or that of its cloud's proxy.
+
+        Raises:
+            NotFound: no such instance.
+        """
+        instance = self.record(key).instance
+        link = self._hosts.peek(key) if self._hosts is not None else None
+        return instance if link is None or link.way is None else replace(instance, ssh=link.way)
+
     @property
     def has_hosts(self) -> bool:
         """Links were used in this session."""

@@ -42,6 +42,7 @@ def connect(
     passphrase: str | None,
     limits: Limits,
     seen: Callable[[HostKey], None],
+    reached: Callable[[SshAddress], None] = lambda way: None,
 ) -> Transport:
     """A transport that is authenticated, to a host whose key is trusted.
 
@@ -53,6 +54,7 @@ def connect(
         passphrase: for locked key files.
         limits: time-outs.
         seen: told the key the host shows, before it is judged.
+        reached: told which of the address' ways answered.
 
     Raises:
         NeedsUser: host key or authentication; a retry would change nothing.
@@ -60,8 +62,9 @@ def connect(
     """
     import paramiko
 
+    address, sock = _reach(address, limits.connect_s, Path.home())
     where = f"{address.host}:{address.port}"
-    sock = _dial(address, limits.connect_s, Path.home())
+    reached(address)
     try:
         transport = paramiko.Transport(sock)
     except BaseException:
@@ -83,6 +86,36 @@ def connect(
         transport.close()
         raise
     return transport
+
+
+def open_way(address: SshAddress, timeout: float) -> SshAddress:
+    """The first of its ways that takes a connection; the first of all where none does. Asks only where there are two.
+
+    Args:
+        address: as the provider tells it.
+        timeout: seconds for each way.
+    """
+    if len(address.ways) > 1:
+        try:
+            address, sock = _reach(address, timeout, Path.home())
+        except LinkDown:
+            return address
+        sock.close()
+    return address
+
+
+def _reach(address: SshAddress, timeout: float, home: Path) -> tuple[SshAddress, socket.socket]:
+    """The first way that takes a connection: straight to the host, then by the cloud's proxy."""
+    met: list[LinkDown] = []
+    for way in address.ways:
+        try:
+            return way, _dial(way, timeout, home)
+        except LinkDown as exc:
+            met.append(exc)
+    if len(met) == 1:
+        raise met[0]
+    kind = Refused if all(isinstance(exc, Refused) for exc in met) else LinkDown
+    raise kind(" Nor by the proxy: ".join(exc.text for exc in met)) from met[-1]
 
 
 def _dial(address: SshAddress, timeout: float, home: Path) -> socket.socket:

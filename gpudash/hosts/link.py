@@ -100,6 +100,7 @@ class Link:
         self._problem: str | None = None
         self._decision: NeedsUser | None = None
         self._offered: HostKey | None = None
+        self._way: SshAddress | None = None
         self._passphrase: str | None = None
         self._transport: Transport | None = None
         self._generation = 0
@@ -143,6 +144,12 @@ class Link:
     def address(self) -> SshAddress | None:
         """Where it connects to."""
         return self._target.address
+
+    @property
+    def way(self) -> SshAddress | None:
+        """The address that answered last: of one with a proxy this may be the proxy's."""
+        way, address = self._way, self._target.address
+        return way if address is not None and way in address.ways else address
 
     @property
     def generation(self) -> int:
@@ -410,6 +417,7 @@ class Link:
             passphrase=self._passphrase,
             limits=self.limits,
             seen=self._saw,
+            reached=self._took,
         )
         with self._cond:
             if self._closing or self._target.address != target.address:
@@ -422,6 +430,9 @@ class Link:
             self._assume(LinkState.UP, None)
         self._changed()
         return transport
+
+    def _took(self, way: SshAddress) -> None:
+        self._way = way
 
     def _saw(self, offered: HostKey) -> None:
         self._offered = offered

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -81,6 +81,21 @@ class SshAddress:
     """Where the host's disk was made anew at that moment, its key with it: keys seen before do not count."""
     given_key: str | None = None
     """Name of the public key that the cloud gave to the machine, where it tells that."""
+    proxy_host: str | None = None
+    """The cloud's proxy to the same SSH server, taken where `host` cannot be reached."""
+    proxy_port: int | None = None
+    by_proxy: bool = False
+    """This address is the cloud's proxy, not the machine's own."""
+
+    @property
+    def ways(self) -> tuple[SshAddress, ...]:
+        """Every address that leads to this SSH server, in the order in which they are tried."""
+        if self.proxy_host is None or self.proxy_port is None:
+            return (self,)
+        proxy = replace(
+            self, host=self.proxy_host, port=self.proxy_port, proxy_host=None, proxy_port=None, by_proxy=True
+        )
+        return (self, proxy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from gpudash.clock import SystemClock
 from gpudash.errors import HostError, LinkDown, NeedsUser, NoService
 from gpudash.hosts import Hosts, Limits, LinkState
 from gpudash.hosts.auth import AuthUndecided, PassphraseWanted
+from gpudash.hosts.connect import open_way
 from gpudash.hosts.hostkeys import HostKeyUndecided
 from gpudash.hosts.sshcmd import ssh_argv
 from gpudash.model.instance import InstanceKey, SshAddress
@@ -302,6 +303,27 @@ def test_nothing_listens(hosts: Hosts, sshd: Sshd) -> None:
         link.wait_up(0.0)
     sshd.start()
     link.wait_up(PATIENCE_S)
+
+
+def test_a_dead_port_is_passed_by_through_the_clouds_proxy(hosts: Hosts, sshd: Sshd) -> None:
+    """Straight first, then the proxy, and the link says which; both dead names both; the straight one is preferred."""
+    dead = free_port()
+    through = dataclasses.replace(sshd.address, port=dead, proxy_host="127.0.0.1", proxy_port=sshd.port)
+    link = hosts.link(sshd.instance(ssh=through))
+    link.wait_up(PATIENCE_S)
+    assert link.way == dataclasses.replace(sshd.address, by_proxy=True)
+    assert str(sshd.port) in ssh_argv(sshd.instance(ssh=link.way), state_dir=Path("/nowhere"))
+    assert open_way(through, PATIENCE_S) == link.way
+    straight = dataclasses.replace(sshd.address, proxy_host="127.0.0.1", proxy_port=dead)
+    hosts.link(sshd.instance(ssh=straight))
+    until(lambda: link.state is LinkState.UP and link.generation == 2)
+    assert link.way == straight
+    nowhere = dataclasses.replace(through, proxy_port=free_port())
+    hosts.link(sshd.instance(ssh=nowhere))
+    until(lambda: link.problem and "Nor by the proxy" in link.problem)
+    assert link.problem == (
+        f"Nothing listens at 127.0.0.1:{dead}. Nor by the proxy: Nothing listens at 127.0.0.1:{nowhere.proxy_port}."
+    )
 
 
 def test_no_address_yet_and_then_one(hosts: Hosts, sshd: Sshd) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from support.vast_fake import KEY as ACCOUNT_KEY
 from support.vast_fake import Contract, FakeVast
 
+from gpudash.cli.listing import details
 from gpudash.clock import SystemClock
 from gpudash.config import Account, Config
 from gpudash.fleet.session import Session
@@ -23,7 +25,7 @@ from gpudash.model.operation import Stage
 from gpudash.model.policy import EndAction
 from gpudash.model.tunnel import TunnelState
 from tests.support.container import KEY, Container
-from tests.support.sshd import until
+from tests.support.sshd import free_port, until
 from tests.support.waiting import PATIENCE_S
 
 pytest_plugins = ["tests.support.link_fixtures"]
@@ -55,7 +57,7 @@ def vast(tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 def test_from_the_offer_to_an_end_by_the_host_itself(vast: FakeVast, service: int) -> None:
-    """ARMED means that the limits were read back; the host then ends itself by a key that opens nothing else."""
+    """ARMED means that the limits were read back; a dead port is passed by; the host then ends itself by a key that opens nothing else."""
     account = Account("vast", "vast", base_url=vast.url)
     with Session.open(Config(accounts={"vast": account}), accounts=["vast"], actor="test") as session:
         (listing,) = session.offers(OfferFilter(instance_type="1x_RTX_4090", region="US", spot=False), 20.0)
@@ -73,6 +75,13 @@ def test_from_the_offer_to_an_end_by_the_host_itself(vast: FakeVast, service: in
         until(lambda: forward.state is TunnelState.UP)
         with urllib.request.urlopen(f"http://127.0.0.1:{forward.local}/", timeout=PATIENCE_S) as page:
             assert page.status == 200
+        (contract,) = vast.contracts.values()
+        contract.ssh_port, contract.proxy = free_port(), ("127.0.0.1", contract.ssh_port)
+        session.poll(20.0)
+        session.read_hosts(20.0)
+        seen = replace(session.record(record.key), instance=session.as_reached(record.key))
+        assert seen.status_problem is None
+        assert [line for line in details(seen, session.clock.now()) if line.endswith("(by its cloud's proxy)")]
         StatusClient(link).shutdown(EndAction.TERMINATE)
         until(lambda: vast.alive() == set())
     (ended,) = [request for request in vast.log if request.method == "DELETE"]

@@ -46,6 +46,7 @@ class Contract:
     ended_at: datetime | None = None
     rebooted_at: datetime | None = None
     ssh_port: int | None = None
+    proxy: tuple[str, int] | None = None
     """Where a test has a container for it on this machine."""
     own_key: str | None = None
     """The key in that container, good for this instance alone."""
@@ -330,7 +331,8 @@ class FakeVast(HttpCloud):
             "onstart": body.get("onstart") or "", "jupyter_token": "jupyter-token-of-this-instance",
             "status_msg": f"success, running {body.get('image')}" if on else None,
             "public_ipaddr": "127.0.0.1\n" if contract.ssh_port else f"198.51.100.{offset % 200 + 1}\n", "local_ipaddrs": "10.0.0.5 172.17.0.2",
-            "ssh_host": "ssh4.vast.ai", "ssh_idx": "4", "ssh_port": 10_000 + offset, "machine_dir_ssh_port": 21000,
+            "ssh_host": contract.proxy[0] if contract.proxy else "ssh4.vast.ai", "ssh_idx": "4",
+            "ssh_port": contract.proxy[1] if contract.proxy else 10_000 + offset, "machine_dir_ssh_port": 21000,
             "start_date": contract.made_at.timestamp(), "uptime_mins": None, "cpu_arch": "amd64", "cpu_util": 0.0,
             "mem_limit": 120.0, "mem_usage": 0.4, "vmem_usage": 0.1, "gpu_arch": "nvidia",
             "gpu_totalram": machine.gpu_ram * machine.num_gpus, "gpu_util": 0.0, "gpu_temp": 38.0, "gpu_lanes": 16,

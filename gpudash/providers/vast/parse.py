@@ -123,18 +123,30 @@ def whole(value: Any) -> int | None:
 def _ssh(
     record: Mapping[str, Any], state: InstanceState, identity_files: Mapping[str, str], given: str | None
 ) -> SshAddress | None:
-    """Straight to the machine where it maps port 22, else through Vast's proxy, as its own ``ssh-url`` does."""
+    """Straight to the machine where it maps port 22, else through Vast's proxy, as its own ``ssh-url`` does.
+
+    A mapped port can be dead all the same (a firewall of the host); then the proxy leads to the same server.
+    """
     if state is not InstanceState.RUNNING:
         return None
     identity = identity_files.get(given or "")
     direct, address = mapped_port(record, 22), text(record.get("public_ipaddr"))
+    proxy = _proxy(record)
     if direct is not None and address:
-        return SshAddress(address, direct, USER, identity_file=identity, given_key=given)
-    proxy, port = text(record.get("ssh_host")), whole(record.get("ssh_port"))
-    if not proxy or port is None:
+        host, port = proxy or (None, None)
+        return SshAddress(
+            address, direct, USER, identity_file=identity, given_key=given, proxy_host=host, proxy_port=port
+        )
+    if proxy is None:
         return None
-    shift = 1 if "jupyter" in str(record.get("image_runtype") or "") else 0
-    return SshAddress(proxy, port + shift, USER, identity_file=identity, given_key=given)
+    return SshAddress(*proxy, USER, identity_file=identity, given_key=given, by_proxy=True)
+
+
+def _proxy(record: Mapping[str, Any]) -> tuple[str, int] | None:
+    host, port = text(record.get("ssh_host")), whole(record.get("ssh_port"))
+    if not host or port is None:
+        return None
+    return host, port + (1 if "jupyter" in str(record.get("image_runtype") or "") else 0)
 
 
 def mapped_port(record: Mapping[str, Any], inside: int) -> int | None:
@@ -162,7 +174,8 @@ def _raw(record: Mapping[str, Any]) -> dict[str, object]:
     """What the details page shows: named fields only, because others are secrets."""
     raw: dict[str, object] = {name: record[name] for name in _SHOWN if record.get(name) is not None}
     direct = mapped_port(record, 22) is not None and bool(text(record.get("public_ipaddr")))
-    raw["ssh_way"] = "direct" if direct else "proxy" if record.get("ssh_host") else "none"
+    has_proxy = _proxy(record) is not None
+    raw["ssh_way"] = ("direct, else proxy" if has_proxy else "direct") if direct else "proxy" if has_proxy else "none"
     raw["traffic"] = prices.traffic(record)
     raw["contract_ends"] = str(moment(record.get("end_date")) or "") or None
     return raw

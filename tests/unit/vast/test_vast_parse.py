@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gpudash.model.instance import InstanceState, SshAddress
+from gpudash.model.instance import InstanceState
 from gpudash.model.policy import Policy
 from gpudash.model.tags import LAUNCH_TOKEN, MANAGED, policy_tags, tagged_policy
 from gpudash.providers.vast import label
@@ -138,8 +138,18 @@ def test_outbid_is_not_a_stop() -> None:
 )
 def test_ssh_goes_straight_or_by_the_proxy(changes: dict[str, Any], address: tuple[str, int] | None) -> None:
     """The rule of Vast's own ``ssh-url``; the address without the blanks that the service puts behind it."""
-    wanted = SshAddress(*address, "root") if address else None
-    assert parsed(**changes).ssh == wanted
+    found = parsed(**changes).ssh
+    assert (found and (found.host, found.port)) == address
+    assert found is None or found.by_proxy == (found.host == "ssh123.vast.ai")
+
+
+def test_where_a_port_is_mapped_the_proxy_stands_behind_it() -> None:
+    """A mapped port may be dead; the proxy leads to the same server."""
+    assert [(way.host, way.port, way.by_proxy) for way in parsed().ssh.ways] == [
+        ("192.0.2.45", 20000, False),
+        ("ssh123.vast.ai", 10600, True),
+    ]
+    assert len(parsed(ssh_host=None).ssh.ways) == 1
 
 
 def test_the_key_of_the_launch_is_offered() -> None:
