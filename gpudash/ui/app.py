@@ -39,6 +39,7 @@ from gpudash.ui.delta import Shown
 from gpudash.ui.frames import Frames
 from gpudash.ui.pick_theme import BackgroundTold
 from gpudash.ui.port import FleetPort
+from gpudash.ui.priority import undisturbed
 from gpudash.ui.remembered import Remembered, Views
 from gpudash.ui.scene import Scene
 from gpudash.ui.screens.base import Living
@@ -206,9 +207,10 @@ class GpudashApp(App[int], inherit_bindings=False):
     def beat(self) -> None:
         """A second has passed."""
         self.scene = self._scene_now()
-        self.fleet.store.tick(self.scene.now)
-        for screen in self._living():
-            screen.beat()
+        with undisturbed():
+            self.fleet.store.tick(self.scene.now)
+            for screen in self._living():
+                screen.beat()
 
     def changed(self, changes: ChangeSet) -> None:
         """The store changed; drawn a moment later, together with what else comes."""
@@ -221,9 +223,10 @@ class GpudashApp(App[int], inherit_bindings=False):
     def _draw_changes(self) -> None:
         changes, self._gathered, self._gathering = self._gathered, ChangeSet(), False
         self.scene = self._scene_now()
-        self.announcer.changed()
-        for screen in self._living():
-            screen.changed(changes)
+        with undisturbed():
+            self.announcer.changed()
+            for screen in self._living():
+                screen.changed(changes)
 
     def _living(self) -> list[Living]:
         return [screen for screen in self.screen_stack if isinstance(screen, Living)] if self.is_running else []
