@@ -122,7 +122,7 @@ def signal_lines(signals: Sequence[Signal], limit: int) -> list[Line]:
     lines: list[Line] = []
     for signal in shown:
         word, token = _VERDICT[signal.verdict]
-        value = fmt.UNKNOWN if signal.value is None else figure(signal.value, signal.unit)
+        value = signal_value(signal)
         limit_text = threshold(signal)
         age = "" if signal.age_s is None else f"{fmt.length(timedelta(seconds=signal.age_s))}"
         lines.append(
@@ -138,6 +138,13 @@ def signal_lines(signals: Sequence[Signal], limit: int) -> list[Line]:
         quiet = fmt.listed(signal.name for signal in ranked[len(shown) :])
         lines.append(labelled("quiet" if limit > 1 else "signals", ((quiet, "muted"),)))
     return lines
+
+
+def signal_value(signal: Signal) -> str:
+    """Its value with its unit; where it needs none to be idle, nothing."""
+    if signal.value is not None:
+        return figure(signal.value, signal.unit)
+    return fmt.NOTHING if signal.verdict is Verdict.IDLE else fmt.UNKNOWN
 
 
 def verdict_look(verdict: Verdict) -> Span:
@@ -189,7 +196,7 @@ def lease_line(record: Record, scene: Scene) -> Line:
         full, empty = fmt.gauge(cells.lease_fraction(record, scene.now), 8)
         spans += [
             (f"{fmt.when(policy.lease_deadline, scene.now, scene.zone)} ", "value"),
-            (f"in {fmt.countdown(left).ljust(6)} ", token),
+            (f"in {fmt.countdown(left).ljust(6)} " if left > timedelta(0) else f"{fmt.length(-left)} ago ", token),
             (full, "gauge-on" if token == "urgency-calm" else token),
             (empty, "gauge-off"),
         ]
@@ -224,8 +231,8 @@ def cost_lines(record: Record, scene: Scene, width: int) -> list[Line]:
     elif disk is not None:
         rate += [("  ", "text"), (_per_hour(disk), "text"), (" disk", "muted")]
     spent: list[Span] = [(fmt.money(record.accrued(scene.now)), "value"), (" spent", "muted")]
-    projected = record.projected(scene.now)
-    if projected is not None and instance.state.bills_compute:
+    projected, rest = record.projected(scene.now), record.to_come(scene.now)
+    if projected is not None and rest is not None and (rest.usd or rest.unknown):
         spent += [("  ", "text"), (fmt.money(projected), "text"), (" at the deadline", "muted")]
     together = (*rate, ("  ", "text"), *spent)
     if cells_of(together) + 10 <= width:
@@ -390,7 +397,9 @@ def carried_over(line: Line, width: int) -> list[Line]:
         return [line]
     *head, (text, token) = line
     indent = cells_of(tuple(head))
-    first, *more = fmt.wrap(text, max(20, width - indent))
+    if indent > width - 20:
+        return [line]
+    first, *more = fmt.wrap(text, width - indent)
     return [(*head, (first, token)), *(((" " * indent, "text"), (part, token)) for part in more)]
 
 

@@ -80,6 +80,8 @@ def overview(record: Record, parts: Parts, scene: Scene, width: int) -> list[Lin
     status = record.status
     left = [*panels.alarm_lines(record), *panels.facts(record, Extras(ssh=parts.ssh), scene, width // 2, 20)]
     right = _machine(record, scene)
+    room = width // 2 - 4 if width >= 120 else width - 2
+    left, right = _carried(left, room), _carried(right, room)
     if width >= 120:
         half = width // 2
         lines = panels.beside([(left, half), (right, half - 2)], max(len(left), len(right)))
@@ -165,7 +167,10 @@ def signals(record: Record, parts: Parts, scene: Scene, width: int) -> list[Line
     now_of = {signal.name: signal for signal in status.signals} if status else {}
     past = {signal.name: signal for signal in history.signals} if history else {}
     names = [*now_of, *(name for name in past if name not in now_of)]
-    lines = [((" ", "text"), *panels.awake_line(record, scene)), *parts.history.age(scene, "the strips", width), ()]
+    lines = _indented(panels.carried_over(panels.awake_line(record, scene), width - 2))
+    if parts.history.problem is None or parts.history.problem != record.status_problem:
+        lines += parts.history.age(scene, "the strips", width)
+    lines.append(())
     if not names:
         return [*lines, ((" No signal is known: statusd never answered.", "muted"),)]
     room = max(10, width - _NOW_WIDTH - 4)
@@ -192,7 +197,7 @@ def _signal_now(name: str, signal: Signal | None) -> Line:
     if signal is None:
         return ((fmt.fit(name, 10), "label"), (fmt.fit("not any more", _NOW_WIDTH - 10), "muted"))
     word, token = panels.verdict_look(signal.verdict)
-    value = fmt.UNKNOWN if signal.value is None else panels.figure(signal.value, signal.unit)
+    value = panels.signal_value(signal)
     return ((fmt.fit(name, 10), "label"), (fmt.fit(word, 7), token), (fmt.fit(value, 9, right=True), "text"),
             (fmt.fit(f"  {panels.threshold(signal)}", 12), "muted"))  # fmt: skip
 
@@ -299,6 +304,10 @@ def log(record: Record, parts: Parts, scene: Scene, width: int) -> list[Line]:
     if not parts.log.value and parts.log.at is not None:
         lines.append(((" It is empty.", "muted"),))
     return lines
+
+
+def _carried(lines: Iterable[Line], width: int) -> list[Line]:
+    return [part for line in lines for part in panels.carried_over(line, width)]
 
 
 def _indented(lines: Iterable[Line]) -> list[Line]:

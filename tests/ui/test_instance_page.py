@@ -93,6 +93,24 @@ async def test_an_old_statusd_without_history_or_log_says_so() -> None:
         assert "does not tell its log" in on.text("Page")
 
 
+async def test_a_lease_that_is_over_says_since_when_and_projects_nothing() -> None:
+    fleet = sample_fleet()
+    async with stage(fleet) as on:
+        await open_page(on, "train-llama")
+        await on.beat(80 * 60)
+        shown = on.text("Page")
+        assert "15:16 6m ago" in shown
+        assert "at the deadline" not in shown
+
+
+async def test_sentences_on_the_page_are_carried_over_not_cut() -> None:
+    fleet = sample_fleet()
+    async with stage(fleet, size=NARROW) as on:
+        screen = await open_page(on, "sweep-3", "3")
+        assert screen.part == "timeline"
+        assert "statusd answers only while it runs." in " ".join(on.text("Page").split())
+
+
 async def test_a_stopped_instance_is_not_asked() -> None:
     fleet = sample_fleet()
     asked: list[InstanceKey] = []

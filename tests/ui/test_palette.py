@@ -109,6 +109,13 @@ async def test_a_verb_that_cannot_act_says_why_in_its_line() -> None:
         assert "Lambda cannot stop instances" in on.answer
 
 
+async def test_on_a_narrow_screen_the_whole_reason_of_the_chosen_one_stands_below() -> None:
+    async with stage(sample_fleet(), size=(80, 24)) as on:
+        await on.go_to("train-llama")
+        await on.press(":", *"stop")
+        assert "Lambda cannot stop instances; terminate instead (X)." in on.text("Lines")
+
+
 async def test_arrows_pages_and_the_mouse_choose() -> None:
     async with stage(sample_fleet()) as on:
         await on.press(":", "pagedown", "down", "up", "pageup", "up")

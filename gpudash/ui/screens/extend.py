@@ -107,8 +107,10 @@ class ExtendScreen(Dialog[timedelta | datetime]):
             lease: Line = (("no lease yet: it will end from now on", "tone-warn"),)
         else:
             left = policy.lease_deadline - scene.now
-            lease = (("lease ends ", "label"), (fmt.when(policy.lease_deadline, scene.now, scene.zone), "value"),
-                     (f", in {fmt.countdown(left)}", "text"))  # fmt: skip
+            is_over = left <= timedelta(0)
+            lease = (("lease ended " if is_over else "lease ends ", "label"),
+                     (fmt.when(policy.lease_deadline, scene.now, scene.zone), "value"),
+                     (f", {fmt.length(-left)} ago" if is_over else f", in {fmt.countdown(left)}", "text"))  # fmt: skip
         hard = self._hard()
         if hard is not None:
             lease = (*lease, ("    hard deadline ", "label"), (fmt.when(hard, scene.now, scene.zone), "text"))

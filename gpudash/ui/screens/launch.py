@@ -205,9 +205,8 @@ class LaunchScreen(ListScreen[Offer]):
         defaults = self.fleet.session.config.defaults
         heading, table, footer = super().compose()
         yield heading
-        yield FilterBar(
-            placeholder="type to filter: h100, gpus>4, <3, fits:qwen3-32b, account:lambda, spot:no", id="filter"
-        )
+        more = ", fits:qwen3-32b, account:lambda" if self.app.size.width >= 120 else ""
+        yield FilterBar(placeholder=f"type to filter: h100, gpus>4, <3, spot:no{more}", id="filter")
         yield table
         with Horizontal(id="order"):
             yield from self._field("name", Input(id="name"))

@@ -41,11 +41,11 @@ class LeftoversScreen(ListScreen[Leftover]):
     first_sort = "month"
     first_falling = True
     columns: ClassVar[Sequence[Column[Any]]] = (
-        Column("kind", "WHAT", 11, lambda x, s, w: ((x.kind, "value"),), lambda x: x.kind, weight=1, grow=4),
+        Column("kind", "WHAT", 10, lambda x, s, w: ((x.kind, "value"),), lambda x: x.kind, weight=1, grow=4),
         Column("name", "NAME", 16, lambda x, s, w: ((x.name or x.id, "text"),), lambda x: x.name, weight=1, grow=20),
         Column("account", "ACCOUNT", 9, lambda x, s, w: ((x.account, "text"),), lambda x: x.account, weight=1, grow=4),
-        Column("region", "REGION", 10, lambda x, s, w: ((x.region, "muted"),), lambda x: x.region, weight=3, grow=6),
-        Column("size", "SIZE", 8, _size, lambda x: x.size_gb, weight=2, right=True, falling=True),
+        Column("region", "REGION", 12, lambda x, s, w: ((x.region, "muted"),), lambda x: x.region, weight=3, grow=6),
+        Column("size", "SIZE", 7, _size, lambda x: x.size_gb, weight=2, right=True, falling=True),
         Column(
             "price", "$/H", 7, lambda x, s, w: ((fmt.rate(x.price), "text"),), _hour, weight=4, right=True, falling=True
         ),

@@ -124,9 +124,15 @@ class Palette(Dialog[Command]):
         return self.query_one(CommandLines)
 
     def _count(self, scene: Scene, width: int) -> list[Line]:
+        """How many there are; before that, the words of the chosen one where its own line has no room for them."""
         found = len(self._lines.found)
         text = f"{found} of {len(self._known)}" if found != len(self._known) else fmt.plural(found, "command")
-        return [((text.rjust(width - 1), "muted"),)]
+        command = self._lines.command
+        about = "" if command is None else fmt.clean(command.about())
+        if fmt.cell_len(about) <= width - _KEY_WIDTH - _LABEL_WIDTH - 3:
+            about = ""
+        about = fmt.fit(about, max(0, width - len(text) - 3))
+        return [((f" {about} ", "text"), (text, "muted"))]
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self._lines.show(commands.find(self._known, event.value))

@@ -73,6 +73,8 @@ class TunnelsScreen(ListScreen[Tunnel]):
 
     def right(self, scene: Scene) -> Line:
         up = sum(row.record.state is TunnelState.UP for row in self.view.rows.values())
+        if not self.view.rows:
+            return ()
         return ((f"{up} of {len(self.view.rows)} up", "tone-good" if up == len(self.view.rows) else "tone-warn"),)
 
     def action_close_tunnel(self) -> None:

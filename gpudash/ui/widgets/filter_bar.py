@@ -31,7 +31,8 @@ class FilterBar(Horizontal):
     FilterBar { height: 1; background: $ground-panel; }
     FilterBar .lead { width: 3; }
     FilterBar Input { width: 1fr; }
-    FilterBar .count { width: 46; max-width: 50%; }
+    FilterBar .count { width: 30; max-width: 50%; }
+    FilterBar .count.-problem { width: 46; }
     """
 
     class Changed(Message):
@@ -89,6 +90,7 @@ class FilterBar(Horizontal):
         """How many rows are left, or what of the filter was not understood."""
         span: Span = (problem, "tone-warn") if problem else (f"{shown} of {total}{note}", "muted")
         self._side.line = (span,)
+        self._side.set_class(problem is not None, "-problem")
         self._side.update_lines()
 
     def on_input_changed(self, event: Input.Changed) -> None:
