@@ -39,7 +39,6 @@ from gpudash.ui.delta import Shown
 from gpudash.ui.frames import Frames
 from gpudash.ui.pick_theme import BackgroundTold
 from gpudash.ui.port import FleetPort
-from gpudash.ui.priority import undisturbed
 from gpudash.ui.remembered import Remembered, Views
 from gpudash.ui.scene import Scene
 from gpudash.ui.screens.base import Living
@@ -137,6 +136,8 @@ class GpudashApp(App[int], inherit_bindings=False):
         # What is loaded by now stays; collections need not walk over it again.
         gc.freeze()
         gc.enable()
+        # Thousands of instances come at once and stay: by default all of them are walked over again and again meanwhile.
+        gc.set_threshold(20_000, 10, 20)
         self._heed_signals()
         self.call_later(self._load_screens)
         self.run_worker(self._run_fleet(), name="fleet", group="fleet", exit_on_error=True)
@@ -207,10 +208,9 @@ class GpudashApp(App[int], inherit_bindings=False):
     def beat(self) -> None:
         """A second has passed."""
         self.scene = self._scene_now()
-        with undisturbed():
-            self.fleet.store.tick(self.scene.now)
-            for screen in self._living():
-                screen.beat()
+        self.fleet.store.tick(self.scene.now)
+        for screen in self._living():
+            screen.beat()
 
     def changed(self, changes: ChangeSet) -> None:
         """The store changed; drawn a moment later, together with what else comes."""
@@ -223,10 +223,9 @@ class GpudashApp(App[int], inherit_bindings=False):
     def _draw_changes(self) -> None:
         changes, self._gathered, self._gathering = self._gathered, ChangeSet(), False
         self.scene = self._scene_now()
-        with undisturbed():
-            self.announcer.changed()
-            for screen in self._living():
-                screen.changed(changes)
+        self.announcer.changed()
+        for screen in self._living():
+            screen.changed(changes)
 
     def _living(self) -> list[Living]:
         return [screen for screen in self.screen_stack if isinstance(screen, Living)] if self.is_running else []

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 from textual.screen import Screen
 from textual.widget import Widget
 
-from gpudash.ui.priority import undisturbed
-
 if TYPE_CHECKING:
     from gpudash.ui.app import GpudashApp
 
@@ -47,5 +45,5 @@ class Frames:
         for screen in screens:
             # A message that waits for its turn may take the screen away; what it shows now is drawn with the next one.
             if screen.is_running and screen.is_attached:
-                with screen._context(), undisturbed():
+                with screen._context():
                     screen._on_timer_update()

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from gpudash import paths
 from gpudash.errors import GpudashError
 from gpudash.ui.earlyframe import EarlyFrame
-from gpudash.ui.priority import give_way
 
 if TYPE_CHECKING:
     from textual.app import App
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 
 DEMO_HOSTS = 6
 """Started where a demo finds none."""
+SWITCH_INTERVAL_S = 0.0005
+"""A busy thread gives way to a key after half a millisecond, not five."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _prepare_environment() -> bool:
     """What Textual reads while it is imported. True where the person wants no colour."""
     os.environ.setdefault("TEXTUAL_FPS", "240")
     os.environ.setdefault("ESCDELAY", "35")
-    give_way()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     no_color = os.environ.pop("NO_COLOR", None)
     if no_color is None:
         return False

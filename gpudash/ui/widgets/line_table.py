@@ -20,7 +20,6 @@ from gpudash.ui import format as fmt
 from gpudash.ui.actions import bindings
 from gpudash.ui.columns import Column, Placed, arrange
 from gpudash.ui.order import Row
-from gpudash.ui.priority import undisturbed
 from gpudash.ui.scene import Line, Scene, Span
 from gpudash.ui.view import View
 from gpudash.ui.widgets.paint import Painted
@@ -277,9 +276,8 @@ class LineTable(Painted, Generic[R], can_focus=True):
         self.move_to(len(self.view.order) - 1)
 
     def _step(self, step: int) -> None:
-        with undisturbed():
-            row = self.cursor_row
-            self.move_to(0 if row is None else self.view.position(row) + step)
+        row = self.cursor_row
+        self.move_to(0 if row is None else self.view.position(row) + step)
 
     def on_click(self, event: events.Click) -> None:
         """A title sorts, a row gets the cursor, the first cells mark, a double click opens."""
