@@ -399,11 +399,11 @@ def test_sleep_of_this_machine_is_noticed(sshd: Sshd, state_dir: Path, is_frozen
     if is_frozen:
         sshd.freeze()
     ahead[0] += 3600
-    assert asked.wait(PATIENCE_S)
-    if is_frozen:
+    if is_frozen:  # nothing but the wake can cut it: the next ping is an hour away
         until(lambda: link.state is not LinkState.UP)
         sshd.thaw()
     else:
+        assert asked.wait(PATIENCE_S)
         assert answered.wait(PATIENCE_S)
         assert (link.state, link.generation) == (LinkState.UP, 1)
     link.close()
