@@ -179,6 +179,10 @@ def _show(run: Run, path: Path, candidates: list[Candidate], imported: Imported 
         run.out.line(line)
     for name, hint in imported.left_out if imported else ():
         run.out.line(f"soong's {name} has no setting here: {hint}")
+    for model in imported.models if imported else ():
+        missing = ", ".join(model.missing)
+        run.out.line(f"soong's model {model.id} lacks figures: put in {missing} (its config.json has them), and run")
+        run.out.line(f"  {model.command}")
 
 
 def _said(item: Candidate) -> str:
@@ -257,8 +261,13 @@ def _document(
             }
             for item in candidates
         ],
-        "imported": None if imported is None else {"settings": dict(changes), "left_out": dict(imported.left_out)},
+        "imported": None if imported is None else _imported(imported, changes),
     }
+
+
+def _imported(imported: Imported, changes: Mapping[str, str | int]) -> dict[str, Any]:
+    models = [{"id": m.id, "command": m.command, "missing": list(m.missing)} for m in imported.models]
+    return {"settings": dict(changes), "left_out": dict(imported.left_out), "models": models}
 
 
 def _code(candidates: list[Candidate]) -> int:

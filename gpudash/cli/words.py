@@ -82,6 +82,8 @@ def gpus(count: int | None, name: str | None, vram_gb: int | None) -> str:
 
 def width(text: str) -> int:
     """Terminal cells that a text takes."""
+    if text.isascii():
+        return len(text)
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
     )
@@ -89,7 +91,7 @@ def width(text: str) -> int:
 
 def printable(text: str) -> str:
     """The text without control characters, so that a name from a cloud cannot steer the terminal."""
-    return "".join(char if char.isprintable() else "·" for char in text)
+    return text if text.isprintable() else "".join(char if char.isprintable() else "·" for char in text)
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> list[str]:

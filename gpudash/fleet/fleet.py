@@ -189,6 +189,10 @@ class Fleet:
         """Hold off the idle action that long."""
         return await self._intend(self.session.actions.intend_keep_awake, key, for_)
 
+    async def rename(self, key: InstanceKey, name: str) -> Operation:
+        """Give it another name at its cloud."""
+        return await self._intend(self.session.actions.intend_rename, key, name)
+
     async def push(self, key: InstanceKey) -> Operation:
         """Install or renew the daemon and prove it."""
         return await self._intend(self.session.actions.intend_push, key)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from gpudash.errors import Unsupported, UsageError
+from gpudash.errors import Unsupported
 from gpudash.fleet import once
 from gpudash.fleet.desk import Desk
 from gpudash.fleet.endings import known
+from gpudash.fleet.naming import checked_name
 from gpudash.model.capability import Verb
 from gpudash.model.instance import InstanceKey
 from gpudash.model.operation import Operation
@@ -24,9 +25,7 @@ def intend_rename(desk: Desk, key: InstanceKey, name: str) -> Operation:
         Unsupported: the cloud renames nothing.
     """
     record = once.allowed(desk, Verb.RENAME, key)
-    wanted = name.strip()
-    if not wanted or not wanted.isprintable():
-        raise UsageError(f"{name!r} is no name.", hint="Write letters, digits and what is on the keyboard.")
+    wanted = checked_name(name)
     return once.intend(
         desk, Verb.RENAME, record, f"asked to rename {record.instance.name or key.id} to {wanted}", {TO: wanted}
     )

@@ -80,6 +80,12 @@ def _launch(situation: Situation) -> str | None:
     return READ_ONLY if situation.read_only else situation.against(Verb.LAUNCH, None)
 
 
+def _rename(situation: Situation) -> str | None:
+    if len(situation.targets) > 1 and not situation.read_only:
+        return "A name is given to one instance; clear the marks first (Esc)."
+    return _verb(Verb.RENAME)(situation)
+
+
 def _ssh(situation: Situation) -> str | None:
     if not situation.targets:
         return "No instance is selected."
@@ -199,6 +205,8 @@ ACTIONS: tuple[Action, ...] = (
            Danger.CHANGES, _verb(Verb.PUSH), 6),
     Action("adopt", "d", "adopt", "Take an instance under management, with the default limits.", "act", _BOTH,
            Danger.CHANGES, _verb(Verb.ADOPT)),
+    Action("rename", "m", "rename", "Give it another name at its cloud; all else stays as it is.", "act", _BOTH,
+           Danger.CHANGES, _rename),
     Action("toggle_tunnels", "t", "tunnels", "Tunnels on or off.", "act", _BOTH, reason=_tunnels, footer=4),
     Action("ssh", "s", "ssh", "A shell on the instance by ssh; the dashboard waits for its end.", "act",
            _BOTH, reason=_ssh, footer=5),

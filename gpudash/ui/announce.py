@@ -15,7 +15,7 @@ _DONE = {
     Verb.START: "runs",
     Verb.RESTART: "runs again",
     Verb.BID: "has its new bid",
-    Verb.RENAME: "is its new name",
+    Verb.RENAME: "has its new name",
     Verb.INCREASE: "has its answer",
     Verb.STOP: "is stopped; the cloud confirms it",
     Verb.HIBERNATE: "is hibernated; the cloud confirms it",

@@ -136,6 +136,8 @@ class GpudashApp(App[int], inherit_bindings=False):
         # What is loaded by now stays; collections need not walk over it again.
         gc.freeze()
         gc.enable()
+        # Thousands of instances come at once and stay: by default all of them are walked over again and again meanwhile.
+        gc.set_threshold(20_000, 10, 20)
         self._heed_signals()
         self.call_later(self._load_screens)
         self.run_worker(self._run_fleet(), name="fleet", group="fleet", exit_on_error=True)

@@ -168,6 +168,21 @@ class Verbs(Living):
 
         self.app.push_screen(ExtendScreen(able), answered)
 
+    def action_rename(self) -> None:
+        from gpudash.ui.screens.rename import RenameScreen
+
+        record = self.targets()[0]
+        key = record.key
+
+        def answered(name: str | None) -> None:
+            if name is not None:
+                self.gpudash.carry_out(
+                    self._each([key], lambda one: self.fleet.rename(one, name), f"Renaming {_named([record])} …")
+                )
+
+        names = {other.instance.name for other in self.fleet.store.records.values() if other.key != key}
+        self.app.push_screen(RenameScreen(record, names), answered)
+
     def action_toggle_tunnels(self) -> None:
         records = list(self.targets())
 

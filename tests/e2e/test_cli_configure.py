@@ -123,11 +123,21 @@ def test_soongs_file_is_taken_over(cli: Cli) -> None:
     """The account names the file, the key is not copied; a lease of our own is not overwritten."""
     path = cli.home / ".config" / "gpu-dashboard" / "config.yaml"
     path.parent.mkdir(parents=True)
-    path.write_text(f"lambda: {{api_key: {KEY}, default_region: us-west-1}}\ndefaults: {{lease_hours: 6}}\n")
+    path.write_text(
+        f"lambda: {{api_key: {KEY}, default_region: us-west-1}}\ndefaults: {{lease_hours: 6}}\n"
+        "custom_models: {mine: {hf_path: a/b, params_billions: 7, quantization: int4, context_length: 8192}}\n"
+    )
     path.chmod(0o600)
     text = cli("configure", "--no-check", "--import-soong", "--yes")
     assert text.code == 0
     assert "soong's lambda.default_region has no setting here: give it to a launch: --region us-west-1" in text.out
+    assert "soong's model mine lacks figures: put in HEADS, KV_HEADS, HEAD_DIM, LAYERS" in text.out
+    (command,) = [line.split() for line in text.out.splitlines() if line.startswith("  gpudash models add mine ")]
+    pasted = [
+        {"HEADS": "32", "KV_HEADS": "8", "HEAD_DIM": "128", "LAYERS": "28"}.get(word, word) for word in command[1:]
+    ]
+    added = cli.ok(*pasted)["model"]
+    assert (added["parameters"], added["precision"], added["heads"], added["layers"]) == (7_000_000_000, "int4", 32, 28)
     written = cli.config_file.read_text()
     assert 'lease = "6h"' in written
     assert 'api_key_file = "~/.config/gpu-dashboard/config.yaml"' in written
@@ -135,6 +145,7 @@ def test_soongs_file_is_taken_over(cli: Cli) -> None:
     cli.config('[defaults]\nlease = "2h"\n')
     kept = cli.ok("configure", "--no-check", "--import-soong", str(path), "--yes")
     assert kept["imported"]["settings"] == {}
+    assert [model["missing"] for model in kept["imported"]["models"]] == [["HEADS", "KV_HEADS", "HEAD_DIM", "LAYERS"]]
     assert 'lease = "2h"' in cli.config_file.read_text()
     assert cli("configure", "--import-soong", "/nowhere.yaml").code == 2
 

@@ -79,7 +79,8 @@ def test_a_persons_keys_are_taken_over() -> None:
         ({"stop": "k"}, "k is up"),
         ({"stop": "question_mark"}, "? is help"),
         ({"close_tunnel": "k"}, "k is up"),
-        ({"help": "m"}, "m is another span"),
+        ({"help": "m"}, "m is rename"),
+        ({"sort_turn": "m"}, "m is another span"),
         ({"next_period": "slash"}, "/ is filter"),
     ],
 )

@@ -10,6 +10,7 @@ from textual.widgets import Button, Input
 
 from gpudash.clock import ManualClock
 from gpudash.fleet.changes import ChangeSet
+from gpudash.model.capability import Verb
 from gpudash.model.policy import EndAction
 from gpudash.ui import format as fmt
 from gpudash.ui.screens.confirm import ConfirmEnd
@@ -119,6 +120,46 @@ async def test_promise_10_the_action_follows_the_key_captured_at_the_key_press()
         await on.settle()
         await on.press("right", "enter")
         assert ends(fleet) == [(target, EndAction.STOP)]
+
+
+async def test_rename_begins_with_the_present_name_and_says_what_is_wrong_with_the_new_one() -> None:
+    """It follows the instance of the key press; the same name, and none, are not sent."""
+    fleet = sample_fleet()
+    async with stage(fleet) as on:
+        await on.go_to("comfy")
+        key = on.fleet_screen.targets()[0].key
+        await on.press("m")
+        field = on.app.screen.query_one(Input)
+        assert field.value == "comfy"
+        await on.press("enter")
+        assert "That is its name now." in on.text()
+        field.value = "  "
+        await on.press("enter")
+        assert "Write letters, digits" in on.text()
+        field.value = "eval"
+        await on.settle()
+        assert "Another instance has that name" in on.text()
+        field.value = " comfy-2 "
+        await on.press("enter")
+        assert [call for call in fleet.calls if call[0] == "rename"] == [("rename", (key, "comfy-2"))]
+        assert fleet.store.records[key].instance.name == "comfy-2"
+        assert "has its new name" in on.answer
+
+
+async def test_rename_answers_why_it_cannot() -> None:
+    """A cloud that renames nothing, and several at once."""
+    fleet = sample_fleet()
+    async with stage(fleet) as on:
+        await on.go_to("comfy")
+        record = on.fleet_screen.targets()[0]
+        fleet.cloud.reasons[Verb.RENAME, record.instance.provider] = "That cloud renames nothing."
+        await on.press("m")
+        assert on.answer == "That cloud renames nothing."
+        await on.press("space")
+        await on.go_to("eval")
+        await on.press("space", "m")
+        assert "clear the marks first" in on.answer
+        assert fleet.calls == []
 
 
 async def test_promise_10_a_restart_says_what_is_lost_and_is_confirmed() -> None:

@@ -21,7 +21,9 @@ from gpudash.ui.synthetic.sample import NOW, sample_fleet
 from tests.ui.helpers import Stage, stage
 
 ANYWHERE = {"launch"}
-LIVE = {"extend", "restart", "keep_awake", "terminate", "push", "adopt", "toggle_tunnels", "ssh", "copy_ssh"}
+LIVE = {
+    "extend", "restart", "rename", "keep_awake", "terminate", "push", "adopt", "toggle_tunnels", "ssh", "copy_ssh",
+}  # fmt: skip
 CAN = {
     "old-test": LIVE | {"stop", "hibernate"},  # running, unguarded, EC2
     "serve-mixtral": LIVE | {"stop", "hibernate"},  # running, armed, EC2
@@ -108,6 +110,9 @@ async def test_every_verb_acts_on_its_target_or_answers_why(name: str, page: boo
                 elif action.id == "restart":
                     await confirm(on)
                     assert asked(fleet) == [("restart", record.key)]
+                elif action.id == "rename":
+                    await on.press("n", "2", "enter")
+                    assert asked(fleet) == [("rename", record.key)]
                 elif action.id in OPENS:
                     assert isinstance(on.app.screen, OPENS[action.id])
                     if action.id == "extend":
@@ -180,7 +185,7 @@ MARKED = ("comfy", "train-llama", "notebooks", "probe-7")
 
 
 @pytest.mark.parametrize(
-    "action", [action for action in VERBS if action.id not in ("launch", "undo", "ssh", "copy_ssh")]
+    "action", [action for action in VERBS if action.id not in ("launch", "undo", "rename", "ssh", "copy_ssh")]
 )
 async def test_with_marks_every_verb_goes_to_all_that_can_and_to_no_other(action: Action) -> None:
     fleet = sample_fleet()
@@ -228,7 +233,7 @@ async def test_no_key_pressed_on_another_screen_reaches_what_lies_below(door: st
                     assert asked(fleet) == []
 
 
-@pytest.mark.parametrize("door", ["x", "X", "+"])
+@pytest.mark.parametrize("door", ["x", "X", "+", "m"])
 async def test_no_key_but_the_dialogs_own_does_anything_in_a_dialog(door: str) -> None:
     fleet = sample_fleet()
     async with stage(fleet) as on:

@@ -68,6 +68,7 @@ async def test_keys_that_act_at_once(key: str, name: str, call: str) -> None:
         ("t", "notebooks", "has no address"),
         ("+", "probe-7", "is being ended"),
         ("u", "comfy", "Nothing is held back"),
+        ("m", "notebooks", "is stopped"),
     ],
 )
 async def test_a_key_that_cannot_act_answers_why(key: str, name: str, words: str) -> None:

@@ -83,6 +83,10 @@ class WatchedFleet(Fleet):
         self._watch("restart", key)
         return await super().restart(key)
 
+    async def rename(self, key: InstanceKey, name: str) -> Operation:
+        self._watch("rename", key)
+        return await super().rename(key, name)
+
     async def push(self, key: InstanceKey) -> Operation:
         self._watch("push", key)
         return await super().push(key)

@@ -99,5 +99,10 @@ class Clients:
 
 def _boto_session(profile: str | None) -> Any:
     import boto3
+    from botocore.session import Session
 
-    return boto3.Session(profile_name=profile)
+    from gpudash.providers.aws.wire import Parsers
+
+    core = Session()
+    core.register_component("response_parser_factory", Parsers())
+    return boto3.Session(profile_name=profile, botocore_session=core)

@@ -246,6 +246,12 @@ class MemoryFleet:
         self._call("keep_awake", (key, for_))
         return self._move(self._begin(self._operation(Verb.KEEPALIVE, key)), Stage.PROVED)
 
+    async def rename(self, key: InstanceKey, name: str) -> Operation:
+        self._call("rename", (key, name))
+        operation = self._begin(self._operation(Verb.RENAME, key))
+        self.put(replace(self.store.records[key].instance, name=name))
+        return self._move(operation, Stage.PROVED)
+
     async def push(self, key: InstanceKey) -> Operation:
         self._call("push", key)
         return self._begin(self._operation(Verb.PUSH, key))

@@ -191,7 +191,7 @@ def test_the_persons_policy_allows_every_call_there_is_in_the_code() -> None:
     allowed = {action for s in policies.person_policy()["Statement"] for action in s["Action"]}
     needed = set()
     for path in SOURCES.glob("*.py"):
-        if path.name == "permissions.py":
+        if path.name in ("permissions.py", "wire.py"):  # the names of all, and a parser of answers
             continue
         text = path.read_text()
         calls = re.findall(rf"\.((?:{VERBS})_[a-z_]+)\(", text)

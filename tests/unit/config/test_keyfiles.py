@@ -121,8 +121,15 @@ def test_soongs_settings_in_our_words(own_home: Path) -> None:
     assert dict(taken.left_out)["lambda.filesystem_name"] == "give it to a launch: -o file_system=coding-stack"
     assert [name for name, _ in taken.left_out] == [
         "lambda.default_region", "lambda.filesystem_name", "defaults.gpu", "defaults.model", "ssh.key_path",
-        "custom_models",
     ]  # fmt: skip
+    assert [(one.id, one.command, one.missing) for one in taken.models] == [
+        (
+            "mine",
+            "gpudash models add mine --name a/b --parameters 7b --precision int4 --context 8192 "
+            "--heads HEADS --kv-heads KV_HEADS --head-dim HEAD_DIM --layers LAYERS",
+            ("HEADS", "KV_HEADS", "HEAD_DIM", "LAYERS"),
+        )
+    ]
     assert "k-1" not in str(taken)
     assert "tok-of-soong" not in str(taken)
     assert soong.read(path, ["lambda"]).account.name == "soong"
@@ -147,8 +154,30 @@ def test_a_file_that_is_not_soongs(own_home: Path, text: str | None, mode: int, 
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("model", "words", "missing"),
+    [
+        ("My/Model: {params_billions: 7.5, quantization: INT8}", "my-model --parameters 7.5b --precision fp8", "CONTEXT"),
+        ("m: {quantization: fp32, context_length: 512}", "m --parameters PARAMETERS --precision PRECISION --context 512",
+         "PARAMETERS PRECISION"),
+        ("'$(id)': {hf_path: 'a b; id'}", "id- --name 'a b; id' --parameters", "PARAMETERS PRECISION CONTEXT"),
+        ("'/': 3", "MODEL --parameters", "MODEL PARAMETERS PRECISION CONTEXT"),
+        ("m: {params_billions: true, context_length: -1, hf_path: 1}", "m --parameters", "PARAMETERS PRECISION CONTEXT"),
+    ],
+)  # fmt: skip
+def test_what_a_model_of_soong_lacks_is_a_word_in_capitals(
+    own_home: Path, model: str, words: str, missing: str
+) -> None:
+    """A command that can be pasted whatever the file says: quoted, and with an id of ours."""
+    (found,) = soong.read(
+        private(own_home / "config.yaml", f"lambda: {{api_key: k}}\ncustom_models:\n  {model}\n"), []
+    ).models
+    assert found.command.startswith(f"gpudash models add {words}")
+    assert found.missing == (*missing.split(), "HEADS", "KV_HEADS", "HEAD_DIM", "LAYERS")
+
+
 def test_values_of_soong_that_cannot_be_are_left_alone(own_home: Path) -> None:
     """A lease of a text, a port of nothing."""
     body = "lambda: {api_key: k}\ndefaults: {lease_hours: soon}\ntunnel: {sglang_port: 99999}\ncustom_models: 3\n"
     taken = soong.read(private(own_home / "config.yaml", body), [])
-    assert (taken.settings, taken.left_out) == ({}, ())
+    assert (taken.settings, taken.left_out, taken.models) == ({}, (), ())
