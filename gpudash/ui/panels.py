@@ -273,7 +273,7 @@ def event_lines(events: Sequence[Event], scene: Scene, limit: int) -> list[Line]
     """The last events, newest first."""
     return [
         (
-            (fmt.when(event.at, scene.now, scene.zone).ljust(9), "label"),
+            (fmt.when(event.at, scene.now, scene.zone).ljust(10), "label"),
             (fmt.fit(event.kind, 9), "accent"),
             (f" {fmt.clean(event.text)}", "text"),
         )
@@ -346,7 +346,7 @@ def details(record: Record, extras: Extras, scene: Scene, width: int, height: in
         block = [*gpus[: max(0, free)], *block]
         return lines + [((" ", "text"), *line) for line in block[:body]]
     left = gpu_lines(status.gpus, record.utilisation, 44, body) if status else []
-    middle = [*alarm_lines(record), awake_line(record, scene)]
+    middle = [part for line in (*alarm_lines(record), awake_line(record, scene)) for part in carried_over(line, 44)]
     if status is not None and record.instance.state.bills_compute:
         middle += signal_lines(status.signals, body - len(middle))
     columns: list[tuple[list[Line], int]] = []

@@ -264,6 +264,15 @@ async def test_an_extend_of_several_names_no_end_that_only_one_would_have() -> N
         assert half.split() == ["▸", "30m", "+", "~$12.19"]
 
 
+async def test_the_buttons_are_seen_on_the_smallest_screen() -> None:
+    async with stage(sample_fleet(), size=(61, 15)) as on:
+        await on.press("ctrl+a", "X")
+        assert all(on.app.screen.region.contains_region(button.region) for button in on.app.screen.query("Button"))
+        box = on.app.screen.query_one(".box").region
+        assert all(box.contains_region(button.region) for button in on.app.screen.query("Button"))
+        assert "to confirm" in on.text()
+
+
 async def test_what_is_left_out_of_a_bulk_end_is_told_whole() -> None:
     async with stage(sample_fleet(), size=(80, 24)) as on:
         await on.press("ctrl+a", "x")

@@ -116,6 +116,14 @@ async def test_on_a_narrow_screen_the_whole_reason_of_the_chosen_one_stands_belo
         assert "Lambda cannot stop instances; terminate instead (X)." in on.text("Lines")
 
 
+async def test_every_theme_says_what_it_is_on_a_narrow_screen() -> None:
+    async with stage(sample_fleet(), size=(80, 24)) as on:
+        await on.press(":", *"themes", "enter")
+        shown = on.text("ThemePicker ChoiceList")
+        assert all(name in shown for name in themes.names())
+        assert "…" not in shown
+
+
 async def test_arrows_pages_and_the_mouse_choose() -> None:
     async with stage(sample_fleet()) as on:
         await on.press(":", "pagedown", "down", "up", "pageup", "up")

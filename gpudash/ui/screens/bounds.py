@@ -121,7 +121,7 @@ class ConfirmPurge(Confirm):
         lines: list[Line] = [
             ((f"{key.account} · {key.id}", "text"),),
             (),
-            labelled("lost", ((lost, "tone-bad"),), width=8),
-            labelled("stays", ((stays, "text"),), width=8),
+            labelled("lost", ((lost, "tone-bad"),)),
+            labelled("stays", ((stays, "text"),)),
         ]
         super().__init__(f"Purge the queue of {endpoint.name}?", "Purge", lines, must_type=None, danger=True)

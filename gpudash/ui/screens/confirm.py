@@ -34,6 +34,7 @@ class Confirm(Dialog[bool]):
     Confirm .buttons { height: 1; margin: 1 0 1 0; align-horizontal: center; }
     Confirm Button { margin: 0 2; }
     Confirm .type { height: 1; margin: 1 0 0 0; }
+    Confirm.-tight .buttons, Confirm.-tight .type { margin: 0; }
     Confirm .type Lines { width: auto; }
     Confirm .type Input { width: 1fr; margin: 0 0 0 1; }
     """
@@ -62,10 +63,15 @@ class Confirm(Dialog[bool]):
                 )
 
     def _wrapped(self) -> list[Line]:
-        """The lines with long sentences carried over to the next one, as far as the buttons stay on the screen."""
+        """The lines with long sentences carried over to the next one, as far as the buttons stay on the screen; all gaps
+        go where even that is too much.
+        """
         width, height = self.app.size
         width = min(_ROOM, int(width * 0.96) - 6)
-        spare = int(height * 0.92) - len(self._lines) - (8 if self.must_type is None else 10)
+        spare = int(height * 0.92) - len(self._lines) - (6 if self.must_type is None else 8)
+        if spare < 0:
+            self.add_class("-tight")
+            return [line for line in self._lines if line]
         lines: list[Line] = []
         for line in self._lines:
             carried = carried_over(line, width)
