@@ -1659,10 +1659,12 @@ def stranger_problem(step: Json, home: str) -> str:
         return f"whether this is that machine cannot be asked: {in_words(exc)}".replace(secret, "(token)")
     if document is None:
         return f"whether this is that machine cannot be asked: {split_url(step['self_url'])[3]} answers {reply.status}"
-    told = {found for found in (field_of(document, field) for field in step["self_fields"]) if isinstance(found, str)}
-    if not told & own_addresses():
-        said = ", ".join(sorted(told)) or "no address"
-        return f"this is another machine, or cannot be told from one: the cloud's record has {said}"[:300]
+    # The first that the record has decides: a name that many machines have does not outweigh another address.
+    said = next((found for field in step["self_fields"] if isinstance(found := field_of(document, field), str)), None)
+    if said is None or said not in own_addresses():
+        return f"this is another machine, or cannot be told from one: the cloud's record has {said or 'no address'}"[
+            :300
+        ]
     _itself.add(step["self_url"])
     return ""
 

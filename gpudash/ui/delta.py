@@ -2,8 +2,8 @@
 
 Textual writes every changed line from its first cell, with a whole escape code and a reset around each word. Here the
 last frame is remembered by line; of a new one only the cells that differ are written, and of their looks only what is
-another than that of the cell before. Lines that only moved are moved by the terminal. A second of a busy fleet is a tenth of the bytes, which counts over SSH, and
-nothing at all where no cell differs.
+another than that of the cell before. Lines that only moved are moved by the terminal. A second of a busy fleet is a
+tenth of the bytes, which counts over SSH, and nothing at all where no cell differs.
 
 The frame is forgotten (`forget`) whenever somebody else may have written to the terminal: a resize, a child program,
 a way back from the background.

@@ -46,4 +46,7 @@ class Frames:
             # A message that waits for its turn may take the screen away; what it shows now is drawn with the next one.
             if screen.is_running and screen.is_attached:
                 with screen._context():
-                    screen._on_timer_update()
+                    try:
+                        screen._on_timer_update()
+                    except Exception as exc:  # the loop would only note it, and the screen would stand still
+                        self._app._handle_exception(exc)

@@ -138,6 +138,7 @@ def lambda_(folder: Path, address: str, settings: str = "") -> Iterator[Road]:
             named = machine.order["ssh_key_names"]
             made.box.boot({}, [key["public_key"] for key in cloud.keys if key["name"] in named])
             machine.address = address
+            machine.tells_private_ip = False
             machine.order["hostname"] = socket.gethostname()  # by which the host knows the record for its own
 
         cloud.on_made, cloud.on_end = boot, lambda machine: made.box.off()

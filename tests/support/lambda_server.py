@@ -46,6 +46,8 @@ class Machine:
     made_at: datetime
     ended_at: datetime | None = None
     name: str | None = None
+    tells_private_ip: bool = True
+    """The field is optional."""
 
 
 class FakeLambda(HttpCloud):
@@ -271,10 +273,11 @@ class FakeLambda(HttpCloud):
             token = hashlib.sha256(machine.id.encode()).hexdigest()[:32]
             shown |= {
                 "ip": machine.address,
-                "private_ip": machine.address.replace("198.51.100", "10.0.2"),
                 "jupyter_token": f"jupyter-token-{token}",
                 "jupyter_url": f"https://jupyter.example.com/?token=jupyter-token-{token}",
             }
+            if machine.tells_private_ip:
+                shown["private_ip"] = machine.address.replace("198.51.100", "10.0.2")
         return shown
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, timedelta
 from itertools import pairwise
 
 import pytest
 from rich.cells import cell_len
 
+from gpudash.clock import ManualClock
 from gpudash.ui import columns
 from gpudash.ui.scene import Scene, plain
 from gpudash.ui.screens.launch import COLUMNS as OFFER_COLUMNS
+from gpudash.ui.synthetic.rows import SyntheticFleet
 from gpudash.ui.synthetic.sample import NOW, offers, sample_fleet
 
 
@@ -48,3 +51,22 @@ def test_offers_fit_too(width: int) -> None:
         for place in columns.arrange(OFFER_COLUMNS, width):
             if place.column.id not in ("type", "machine", "where"):
                 assert cell_len(plain(place.column.text(offer, scene, place.width))) <= place.width
+
+
+def test_rows_sort_by_the_end_that_they_tell() -> None:
+    """The fast sort value and what the row says are one rule, for each sort of end there is."""
+    records = [*sample_fleet().store.records.values(), *SyntheticFleet(300, ManualClock(NOW)).store.records.values()]
+    guarded = next(r for r in records if r.status is not None and r.ends() is not None)
+    assert guarded.status is not None
+    notice = replace(guarded.status, ends_why="spot", ends_at=NOW + timedelta(minutes=2))
+    parked = replace(guarded.status, idle_remaining_s=900.0, parked_remaining_s=60.0)
+    records += [replace(guarded, status=notice, status_at=NOW), replace(guarded, status=parked, status_at=NOW)]
+    assert {why for record in records for _, why in [record.ends() or (None, None)]} >= {
+        "lease",
+        "idle",
+        "parked",
+        "spot",
+    }
+    for record in records:
+        first = record.ends()
+        assert columns.ends_at(record) == (None if first is None else first[0].timestamp())

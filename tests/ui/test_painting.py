@@ -14,6 +14,7 @@ import pytest
 from rich.segment import Segment
 from textual.color import Color
 from textual.renderables.background_screen import BackgroundScreen
+from textual.strip import Strip
 
 from gpudash.clock import ManualClock
 from gpudash.fleet.record import Record
@@ -240,3 +241,22 @@ async def test_a_key_in_a_dialog_makes_no_line_below_it_anew(monkeypatch: pytest
         await on.press("tab")
         await on.paint()
         assert tinted == []
+
+
+async def test_a_bug_while_a_frame_is_drawn_ends_the_program_and_is_told() -> None:
+    """Else the loop would note it where nobody looks, and the screen would stand still with old figures."""
+
+    class Bug(Exception):
+        pass
+
+    def broken(line: Line, width: int, ground: str) -> Strip:
+        raise Bug
+
+    async def moved() -> None:
+        async with stage(sample_fleet()) as on:
+            on.fleet_screen.table.painter.strip = broken  # type: ignore[method-assign]
+            await on.press("down")
+            await on.pilot.pause(0.1)
+
+    with pytest.raises(Bug):
+        await moved()

@@ -175,7 +175,7 @@ class LambdaProvider:
             "body": {"instance_ids": [key.id]},
             "token_file": "account.key",
             "self_url": f"{self.api.base_url}/instances/{segment(key.id)}",
-            "self_fields": ["data.private_ip", "data.ip", "data.hostname"],
+            "self_fields": ["data.private_ip", "data.hostname"],
             "ok_json": {"error": None},
         }
         return {"method": "chain", "terminate": [step]}

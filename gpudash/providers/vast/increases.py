@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from gpudash.clock import Clock
-from gpudash.errors import GpudashError
+from gpudash.errors import GpudashError, ProviderError
 from gpudash.model.instance import InstanceKey
 from gpudash.providers.base import PriceIncrease
 from gpudash.providers.http import Api, Throttle
@@ -42,6 +42,8 @@ class Increases:
         self._api, self._aside, self._throttle, self._clock = api, aside, throttle, clock
         self._asked_at: float | None = None
         self._known: dict[str, _Pending] = {}
+        self._told: dict[str, int] = {}
+        """By instance, the number of what `asked` told last: what was weighed is what is answered."""
 
     def by_instance(self) -> Mapping[str, str]:
         """Words by instance id."""
@@ -61,17 +63,23 @@ class Increases:
         self._known = _parse(self._api.read("GET", PATH, "look for price increases"))
         self._asked_at = self._clock.monotonic()
         pending = self._known.get(key.id)
-        return None if pending is None or pending.number is None else pending.asked
+        if pending is None or pending.number is None:
+            self._told.pop(key.id, None)
+            return None
+        self._told[key.id] = pending.number
+        return pending.asked
 
     def answer(self, key: InstanceKey, *, accept: bool) -> None:
         """Answer what `asked` told last.
 
         Raises:
-            ProviderError: the host has asked anew, or taken it back.
+            ProviderError: the host has asked anew, or taken it back; or nobody asked what it wants.
         """
-        word, pending = "accept" if accept else "reject", self._known[key.id]
+        word, number = "accept" if accept else "reject", self._told.pop(key.id, None)
+        if number is None:
+            raise ProviderError(f"{key.id}: what its host asks for was not looked at before the answer.")
         path, doing = f"/api/v0/instances/{word}-price-increase/", f"{word} the higher price of {key.id}"
-        body = {"pending_price_increase_id": pending.number}
+        body = {"pending_price_increase_id": number}
         self._api.write("PUT", path, doing, json=body, throttle=self._throttle)
         self._known = {identity: other for identity, other in self._known.items() if identity != key.id}
 

@@ -102,6 +102,23 @@ def test_a_host_asks_for_more(cloud: VastCloud) -> None:
         assert cloud.again().list_instances(EVERYWHERE).complete
 
 
+def test_what_was_looked_at_is_what_is_accepted(cloud: VastCloud) -> None:
+    """A host that asks anew between the look and the answer, while rows are polled, does not get the yes to its first."""
+    made, provider = cloud.fake.add(), cloud.provider
+    key = InstanceKey(provider.account, EVERYWHERE, str(made.id))
+    asks = {"contract_id": made.id, "old_gpu_costpersec": 1e-4, "new_gpu_costpersec": 2e-4}
+    cloud.fake.increases = [{**asks, "pending_price_increase_id": 1}]
+    assert provider.asked_increase(key) is not None
+    cloud.fake.increases = [{**asks, "pending_price_increase_id": 2, "new_gpu_costpersec": 9e-4}]
+    cloud.clock.sleep(1000)
+    assert provider.list_instances(EVERYWHERE).complete
+    with pytest.raises(ProviderError):
+        provider.answer_increase(key, accept=True)
+    assert cloud.fake.answers == []
+    with pytest.raises(ProviderError, match="not looked at"):
+        provider.answer_increase(key, accept=True)
+
+
 def test_the_key_is_fetched_once(cloud: VastCloud, tmp_path: Path) -> None:
     """Its place may ask a person to touch something; what is asked aside goes with the same key."""
     count = tmp_path / "count"
