@@ -298,6 +298,11 @@ def test_offers_fit_what_was_wanted(cloud: Cloud) -> None:
     offer = min(may_be_free, key=lambda item: item.price.usd_per_hour)  # type: ignore[union-attr]
     instance = launched(cloud, instance_type=offer.instance_type, spot=offer.spot, offer=offer, region=offer.region)
     assert instance.price.usd_per_hour == offer.price.usd_per_hour  # type: ignore[union-attr]
+    _, disk = offer.meters({})
+    assert disk is not None
+    assert instance.storage_price is not None
+    address = Decimal("0.005") if offer.provider == "aws" else Decimal(0)
+    assert -Decimal("1e-5") < disk.usd_per_hour - instance.storage_price.usd_per_hour < address + Decimal("1e-5")
     assert (instance.gpu, instance.gpu_count, instance.vram_gb) == (offer.gpu, offer.gpu_count, offer.vram_gb)
     assert instance.spot is offer.spot
 

@@ -261,6 +261,21 @@ async def test_keys_that_come_faster_than_the_screen_close_one_screen_only(door:
         assert on.app.screen is on.fleet_screen
 
 
+@pytest.mark.parametrize(("opens", "key"), [("details", "tab"), ("launch", "slash")])
+async def test_a_key_that_comes_before_the_widgets_of_the_screen_waits_for_them(opens: str, key: str) -> None:
+    """It set out for the table of the fleet, and what it opened lies over that by now."""
+    async with stage(sample_fleet()) as on:
+        await on.go_to("comfy")
+        with on.app._context():
+            getattr(on.fleet_screen, f"action_{opens}")()
+            late = events.Key(key, None)
+            late._set_forwarded()
+            await on.app._dispatch_message(late)
+        await on.settle()
+        screen = on.app.screen
+        assert screen.part == "signals" if opens == "details" else screen._in_filter()  # type: ignore[attr-defined]
+
+
 async def test_an_enter_held_on_a_dialog_acts_once() -> None:
     fleet = sample_fleet()
     async with stage(fleet) as on:

@@ -27,7 +27,7 @@ from gpudash.model.capability import Verb
 from gpudash.model.instance import Instance, InstanceKey, InstanceState, SshAddress
 from gpudash.model.listing import Listing
 from gpudash.model.money import Price
-from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
+from gpudash.model.offer import LaunchOrder, NewDisk, Offer, OfferFilter
 from gpudash.model.tags import LAUNCH_TOKEN, MANAGED, OWNER, PARENT, policy_tags, tagged_policy
 from gpudash.providers.base import Leftover
 from gpudash.providers.parents import check_parent
@@ -368,6 +368,7 @@ class SandboxProvider:
             vcpus=machine_type.vcpus,
             memory_gb=machine_type.memory_gb,
             disk_gb=machine_type.disk_gb,
+            new_disk=NewDisk((("disk_gb", machine_type.disk_gb),), Price(catalogue.DISK_USD_PER_GB_HOUR, PRICE_SOURCE)),
         )
 
     def _reach(self, host_id: str | None = None) -> Faults:

@@ -24,6 +24,7 @@ _STATES = (
     ("initializing", "◌", "tone-warn"),
     ("throttled", "▽", "muted"),
     ("unhealthy", "✖", "tone-bad"),
+    ("other", "?", "unknown"),
 )
 
 

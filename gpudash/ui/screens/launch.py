@@ -524,13 +524,15 @@ def summary_lines(order: LaunchOrder, offer: Offer, scene: Scene) -> tuple[Line,
     lease = timedelta(0) if deadline is None else timedelta(seconds=round((deadline - scene.now).total_seconds()))
     # A lease of 4 h is 4 h on screen, though a moment has passed since it was planned.
     lease = timedelta(minutes=max(1, round(lease.total_seconds() / 60)))
-    price = cost(offer.total, lease)
+    machine, disk = (cost(price, lease) for price in offer.meters(order.options))
+    of_it = f", {fmt.money(disk)} of it for its disk" if disk.usd else ", and its disk" if disk.unknown else ""
     first: Line = (
         (f"{offer.gpu_count}×{offer.gpu}", "value"),
         (f" in {offer.region} ({offer.account}{', spot' if order.spot else ''}) for ", "text"),
         (fmt.short_length(lease), "value"),
         (" costs at most ", "text"),
-        (fmt.money(price), "value"),
+        (fmt.money(machine + disk), "value"),
+        (of_it, "muted"),
         ("" if offer.available is not False else "   the cloud says it has none now", "tone-warn"),
     )
     idle = order.policy.idle_timeout
