@@ -432,14 +432,6 @@ async def test_tunnels_list_closes_and_copies() -> None:
         assert "2 of 2 up" in on.text("Heading")
 
 
-async def test_tunnels_list_in_read_only_closes_nothing() -> None:
-    fleet = sample_fleet(read_only=True)
-    async with stage(fleet) as on:
-        await on.press("T", "x")
-        assert fleet.calls == []
-        assert "Read-only" in on.answer
-
-
 async def test_lists_filter_and_go_back_a_step_at_a_time() -> None:
     async with stage(sample_fleet()) as on:
         await on.press("e", "/", *"extend")

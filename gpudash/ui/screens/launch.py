@@ -38,6 +38,7 @@ from gpudash.ui.view import Fields, Filter
 from gpudash.ui.widgets.filter_bar import FilterBar
 from gpudash.ui.widgets.footer import FooterFacts
 
+_ASKED_ALREADY = "It is asked for already; Esc goes back to the table."
 _ACTIONS = (EndAction.STOP, EndAction.HIBERNATE, EndAction.TERMINATE)
 
 
@@ -171,6 +172,7 @@ class LaunchScreen(ListScreen[Offer]):
     """Board, order, steps."""
 
     title_text = "Launch"
+    row_name = "offer"
     keeps_filter = False
     first_sort = "price"
     columns: ClassVar[Sequence[Column[Any]]] = COLUMNS
@@ -369,7 +371,7 @@ class LaunchScreen(ListScreen[Offer]):
 
     def action_order(self) -> None:
         """From the board to the button."""
-        if self.table.record is not None:
+        if self.chosen() is not None:
             self.query_one("#launch", Button).focus()
 
     def filter_changed(self) -> None:
@@ -409,8 +411,11 @@ class LaunchScreen(ListScreen[Offer]):
 
     def action_options(self) -> None:
         """What only the cloud of the offer under the cursor knows."""
-        offer = self.table.record
-        if offer is None or self.operation_id is not None:
+        if self.operation_id is not None:
+            self.gpudash.say(_ASKED_ALREADY, "tone-warn")
+            return
+        offer = self.chosen()
+        if offer is None:
             return
 
         def against(wishes: Wishes) -> str | None:
@@ -438,7 +443,7 @@ class LaunchScreen(ListScreen[Offer]):
     def _launch(self) -> None:
         order = self.order
         if self.operation_id is not None:
-            self.gpudash.say("It is asked for already; Esc goes back to the table.", "tone-warn")
+            self.gpudash.say(_ASKED_ALREADY, "tone-warn")
         elif isinstance(order, LaunchOrder):
             self.gpudash.carry_out(self._send(order))
         else:
