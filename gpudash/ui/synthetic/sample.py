@@ -26,7 +26,9 @@ from gpudash.ui.synthetic.past import remember
 
 NOW = datetime(2026, 3, 3, 14, 2, 11, tzinfo=UTC)
 _M = timedelta(minutes=1)
-_POD_DISK = NewDisk((("disk_gb", 50), ("volume_gb", 20)), Price(Decimal("0.10") / 730, "simulated", True), ("template",))
+_POD_DISK = NewDisk(
+    (("disk_gb", 50), ("volume_gb", 20)), Price(Decimal("0.10") / 730, "simulated", True), ("template",)
+)
 
 
 def sample_fleet(*, read_only: bool = False, config: Config | None = None) -> MemoryFleet:
