@@ -141,6 +141,7 @@ async def main() -> None:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as home:
         # Nobody's own settings, themes or keys are in the pictures.
-        for variable in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
-            os.environ[variable] = home
+        os.environ["HOME"] = home
+        for variable, place in (("CONFIG", ".config"), ("STATE", ".local/state"), ("CACHE", ".cache")):
+            os.environ[f"XDG_{variable}_HOME"] = f"{home}/{place}"
         asyncio.run(main())

@@ -375,10 +375,10 @@ async def test_what_a_launch_costs_at_most_counts_its_disk_by_the_size_that_is_c
     fleet.cloud.offers = (replace(a40, new_disk=disk),)
     async with stage(fleet) as on:
         await on.press("n")
-        assert "for 4h costs at most ~$1.65, ~$0.05 of it for its disk" in on.text("#summary")
+        assert "for 4h costs at most ~$1.65 (~$0.05 disk)" in on.text("#summary")
     assert disk.price({"disk_gb": "500"}) == Price(Decimal("0.0570"), "table", estimated=True)
     assert disk.price({"template": "x"}) is None
-    priced = replace(a40, storage_price=a_gb, options={"disk_gb": "10"})
+    priced = replace(a40, new_disk=None, storage_price=a_gb, options={"disk_gb": "10"})
     assert priced.meters({"disk_gb": "30"})[1] == Price(Decimal("0.0003"), "table", estimated=True)
 
 

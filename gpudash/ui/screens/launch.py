@@ -530,7 +530,7 @@ def summary_lines(order: LaunchOrder, offer: Offer, scene: Scene) -> tuple[Line,
     # A lease of 4 h is 4 h on screen, though a moment has passed since it was planned.
     lease = timedelta(minutes=max(1, round(lease.total_seconds() / 60)))
     machine, disk = (cost(price, lease) for price in offer.meters(order.options))
-    of_it = f", {fmt.money(disk)} of it for its disk" if disk.usd else ", and its disk" if disk.unknown else ""
+    of_it = f" ({fmt.money(disk)} disk)" if disk.usd else " and its disk" if disk.unknown else ""
     first: Line = (
         (f"{offer.gpu_count}×{offer.gpu}", "value"),
         (f" in {offer.region} ({offer.account}{', spot' if order.spot else ''}) for ", "text"),
