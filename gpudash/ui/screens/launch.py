@@ -29,6 +29,7 @@ from gpudash.model.policy import EndAction
 from gpudash.ui import format as fmt
 from gpudash.ui.actions import BY_ID, READ_ONLY, bindings
 from gpudash.ui.columns import Column
+from gpudash.ui.panels import cells_of
 from gpudash.ui.scene import Line, Scene
 from gpudash.ui.screens.dialog import Lines
 from gpudash.ui.screens.launch_options import LaunchOptionsScreen, Wishes
@@ -359,7 +360,7 @@ class LaunchScreen(ListScreen[Offer]):
             return [((order, "tone-warn"),), ()]
         offer = order.offer or self.table.record
         assert offer is not None
-        return list(summary_lines(order, offer, scene))
+        return list(summary_lines(order, offer, scene, width - 1))
 
     def action_next_field(self) -> None:
         """On to the next field of the order."""
@@ -523,7 +524,7 @@ class LaunchScreen(ListScreen[Offer]):
         self.view.filter = Filter.parse(text, self.view.fields)
 
 
-def summary_lines(order: LaunchOrder, offer: Offer, scene: Scene) -> tuple[Line, Line]:
+def summary_lines(order: LaunchOrder, offer: Offer, scene: Scene, width: int) -> tuple[Line, Line]:
     """What the lease costs, and what will guard it; then what the lease ends with."""
     deadline = order.policy.lease_deadline
     lease = timedelta(0) if deadline is None else timedelta(seconds=round((deadline - scene.now).total_seconds()))
@@ -537,7 +538,11 @@ def summary_lines(order: LaunchOrder, offer: Offer, scene: Scene) -> tuple[Line,
         (fmt.short_length(lease), "value"),
         (" costs at most ", "text"),
         (fmt.money(machine + disk), "value"),
-        (of_it, "muted"),
+    )
+    if cells_of(first) + len(of_it) <= width:
+        first = (*first, (of_it, "muted"))
+    first = (
+        *first,
         ("" if offer.available is not False else "   the cloud says it has none now", "tone-warn"),
     )
     idle = order.policy.idle_timeout
