@@ -249,8 +249,13 @@ async def test_every_key_does_what_its_row_says_and_every_other_key_nothing(name
         assert place.types or now == was
 
 
-@pytest.mark.parametrize("place", ["fleet", "instance"])
-@pytest.mark.parametrize("name", CANNOT)
+OF_EACH_KIND = ("comfy", "train-llama", "probe-7", "notebooks")
+"""Running, at a cloud that cannot stop, being ended, stopped."""
+
+
+@pytest.mark.parametrize(
+    ("name", "place"), [*((name, "fleet") for name in CANNOT), *((name, "instance") for name in OF_EACH_KIND)]
+)
 async def test_every_verb_acts_on_its_instance_or_answers_why(name: str, place: str) -> None:
     async with visit(PLACES[place]._replace(at=name), "can") as there:
         await there.come()
