@@ -80,6 +80,7 @@ def keys_while_loading(home: str, count: int) -> None:
         assert server.stdout is not None
         settings(home, server.stdout.readline().strip())
         environment = {
+            "XDG_STATE_HOME": f"{home}/dashboard",  # what it remembers is no instance of the commands below
             "PYTHONPATH": str(ROOT),
             "PYTHONDONTWRITEBYTECODE": "",
             "PYTHONPYCACHEPREFIX": f"{home}/pycache",  # compiled as an installed program is

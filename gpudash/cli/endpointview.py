@@ -36,6 +36,7 @@ def endpoint_json(endpoint: Endpoint, spent: Spent, now: datetime) -> dict[str, 
             "initializing": counts.initializing,
             "throttled": counts.throttled,
             "unhealthy": counts.unhealthy,
+            "other": counts.other,
             "total": counts.total,
         },
         "jobs": None
@@ -117,7 +118,7 @@ def counts_words(endpoint: Endpoint) -> str:
     counts = endpoint.counts
     if counts is None:
         return ""
-    states = ("running", "idle", "initializing", "throttled", "unhealthy")
+    states = ("running", "idle", "initializing", "throttled", "unhealthy", "other")
     return ", ".join(f"{getattr(counts, state)} {state}" for state in states if getattr(counts, state))
 
 

@@ -233,9 +233,12 @@ class Plan:
 
     @property
     def cost(self) -> Amount | None:
-        """What the whole lease costs; None without a lease."""
+        """What the whole lease costs, its disk included; None without a lease."""
         lease = self.lease
-        return None if lease is None else cost(self.offer.total, lease)
+        if lease is None:
+            return None
+        machine, disk = self.offer.meters(self.order.options)
+        return cost(machine, lease) + cost(disk, lease)
 
     def lines(self) -> list[str]:
         """For people."""

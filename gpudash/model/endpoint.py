@@ -28,11 +28,13 @@ class WorkerCounts:
     """Waiting for a GPU; not billed."""
     unhealthy: int = 0
     """Failing; not billed."""
+    other: int = 0
+    """In states nobody knew when this was written; maybe billed."""
 
     @property
     def total(self) -> int:
         """All of them."""
-        return self.running + self.idle + self.initializing + self.throttled + self.unhealthy
+        return self.running + self.idle + self.initializing + self.throttled + self.unhealthy + self.other
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +125,13 @@ class Endpoint:
 
     @property
     def maybe_billed(self) -> int:
-        """Workers beyond the minimum that are idle or starting: the cloud's own texts disagree on whether they bill."""
+        """Workers beyond the minimum that are idle, starting or in an unknown state.
+
+        Of the first two the cloud's own texts disagree on whether they bill.
+        """
         if self.counts is None:
             return 0
-        ready = self.counts.idle + self.counts.initializing
+        ready = self.counts.idle + self.counts.initializing + self.counts.other
         spare_for_low = max(self.kept_warm - self.counts.running, 0)
         return max(ready - spare_for_low, 0)
 

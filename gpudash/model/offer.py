@@ -12,6 +12,7 @@ from gpudash.model.money import Price
 from gpudash.model.policy import Policy
 
 SHOWN_INSTEAD = "(not shown)"
+_DISK = "disk_gb"
 _VARIABLES = "env."
 """Options of this prefix are variables for the machine, which may be keys of other services."""
 
@@ -19,6 +20,30 @@ _VARIABLES = "env."
 def without_secrets(options: Mapping[str, str]) -> dict[str, str]:
     """The options as screens and the ledger may have them: of variables the names alone."""
     return {name: SHOWN_INSTEAD if name.startswith(_VARIABLES) else value for name, value in options.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class NewDisk:
+    """What a launch makes to store things on, where that is paid beside the price of an offer and chosen at launch."""
+
+    sizes: tuple[tuple[str, int], ...]
+    """GB without a word, each with the option that says otherwise."""
+    a_gb: Price
+    """USD an hour for one GB."""
+    unknown_with: tuple[str, ...] = ()
+    """Options with which nobody can tell the size or the price."""
+    beside: Price | None = None
+    """What else is made with the machine and bills, such as an address."""
+
+    def price(self, options: Mapping[str, str]) -> Price | None:
+        """USD an hour with those options; None where it is unknown."""
+        if any(name in options for name in self.unknown_with):
+            return None
+        told = [options.get(name, str(size)) for name, size in self.sizes]
+        if not all(size.isdecimal() for size in told):
+            return None
+        more = self.beside.usd_per_hour if self.beside else Decimal(0)
+        return Price(self.a_gb.usd_per_hour * sum(map(int, told)) + more, self.a_gb.source, self.a_gb.estimated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +83,8 @@ class Offer:
     up_usd_per_gb: Decimal | None = None
     options: dict[str, str] = field(default_factory=dict, hash=False)
     """What an order for exactly this must say, by this cloud's own names: the disk that `storage_price` is for."""
+    new_disk: NewDisk | None = None
+    """None where the disk is in `price` or in `storage_price`."""
 
     @property
     def total(self) -> Price | None:
@@ -67,6 +94,19 @@ class Offer:
         both = (self.price, self.storage_price)
         usd = sum((part.usd_per_hour for part in both), Decimal(0))
         return Price(usd, self.price.source, any(part.estimated for part in both))
+
+    def meters(self, options: Mapping[str, str]) -> tuple[Price | None, Price | None]:
+        """USD an hour for the machine, and for the disk of a launch with those options; None is unknown."""
+        if self.new_disk is not None:
+            return self.price, self.new_disk.price(options)
+        disk = self.storage_price
+        if disk is None:
+            return self.price, Price(Decimal(0), "in the price")
+        told, priced = options.get(_DISK, ""), self.options.get(_DISK, "")
+        if told.isdecimal() and priced.isdecimal() and int(priced):
+            usd = disk.usd_per_hour * int(told) / int(priced)
+            disk = Price(usd, disk.source, disk.estimated)
+        return self.price, disk
 
     @property
     def usd_per_gpu(self) -> Decimal | None:

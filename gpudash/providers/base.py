@@ -162,7 +162,7 @@ class CleanUp:
 
 @runtime_checkable
 class CleansUp(Protocol):
-    """A cloud at which an ended instance leaves things of ours behind: disks, addresses, groups, networks."""
+    """A cloud at which an ended instance leaves things of ours behind: addresses, interfaces, groups, networks."""
 
     def clean_up(self, region: str) -> CleanUp:
         """Take away what ended instances left in a region, as far as we made it. Gone already is success."""

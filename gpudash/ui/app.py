@@ -343,6 +343,11 @@ class GpudashApp(App[int], inherit_bindings=False):
 
     async def _on_key(self, event: events.Key) -> None:
         """A letter typed while a text field was opening set out for the widget before it. It is text, never a verb."""
+        screen = self.screen
+        if not screen.is_mounted:
+            screen.call_later(self._press_again, screen, event)
+            event.prevent_default()
+            return
         from textual.widgets import Input
 
         from gpudash.ui.widgets.filter_bar import FilterBar
@@ -354,6 +359,13 @@ class GpudashApp(App[int], inherit_bindings=False):
             else:
                 field.insert_text_at_cursor(event.character)
             event.prevent_default()
+
+    def _press_again(self, screen: Screen[Any], event: events.Key) -> None:
+        """A key that was faster than its screen, whose widgets stand by now."""
+        if self.screen is screen:
+            again = events.Key(event.key, event.character)
+            again.set_sender(self)
+            self.post_message(again)
 
     async def run_action(
         self,

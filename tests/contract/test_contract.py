@@ -172,8 +172,7 @@ def test_terminate_is_proved_and_idempotent(cloud: Cloud) -> None:
 def test_one_is_looked_for_by_its_id(cloud: Cloud) -> None:
     """Whatever the list says: there is there, and gone is gone only where the cloud answers so."""
     provider = cloud.provider
-    if not isinstance(provider, LooksForOne):
-        pytest.skip("this cloud shows ended instances, and is not asked for one")
+    assert isinstance(provider, LooksForOne)
     instance = launched(cloud)
     with cloud.trouble("empty list"):
         assert listing(cloud).items == ()
@@ -299,6 +298,11 @@ def test_offers_fit_what_was_wanted(cloud: Cloud) -> None:
     offer = min(may_be_free, key=lambda item: item.price.usd_per_hour)  # type: ignore[union-attr]
     instance = launched(cloud, instance_type=offer.instance_type, spot=offer.spot, offer=offer, region=offer.region)
     assert instance.price.usd_per_hour == offer.price.usd_per_hour  # type: ignore[union-attr]
+    _, disk = offer.meters({})
+    assert disk is not None
+    assert instance.storage_price is not None
+    address = Decimal("0.005") if offer.provider == "aws" else Decimal(0)
+    assert -Decimal("1e-5") < disk.usd_per_hour - instance.storage_price.usd_per_hour < address + Decimal("1e-5")
     assert (instance.gpu, instance.gpu_count, instance.vram_gb) == (offer.gpu, offer.gpu_count, offer.vram_gb)
     assert instance.spot is offer.spot
 

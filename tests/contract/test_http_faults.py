@@ -33,7 +33,7 @@ def test_nothing_is_claimed_that_is_not_so(name: str, row: Row) -> None:
 
 @cache
 def seen_serverless(row: Row) -> tuple[str, ...]:
-    """What the list of endpoints, a submit and a change of bounds see of the fault."""
+    """What the list of endpoints, and each change of bounds, queue and jobs, see of the fault."""
     return tuple(serverless.run(row, verb) for verb in serverless.VERBS)
 
 
@@ -48,9 +48,7 @@ def test_the_page_shows_what_was_seen(request: pytest.FixtureRequest) -> None:
     tables = "".join(
         _table(name, VERBS, {row.name: seen(name, row.name) for row in rows_of(name)}) for name in HTTP_CLOUDS
     )
-    tables += _table(
-        serverless.NAME, serverless.VERBS.values(), {row.name: seen_serverless(row) for row in serverless.FAULTS}
-    )
+    tables += _table(serverless.NAME, serverless.VERBS, {row.name: seen_serverless(row) for row in serverless.FAULTS})
     prose = PAGE.read_text().partition(MARK)[0]
     if request.config.getoption("--write-faults"):
         PAGE.write_text(prose + MARK + tables)

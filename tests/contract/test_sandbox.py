@@ -25,7 +25,7 @@ from support.waiting import eventually
 
 from gpudash.clock import ScaledClock
 from gpudash.config import Account
-from gpudash.errors import Ambiguous, ConfigError, ProviderError
+from gpudash.errors import Ambiguous, ConfigError, ProviderError, Unreachable, UsageError
 from gpudash.model.instance import Instance, InstanceKey, InstanceState
 from gpudash.providers import sandbox
 from gpudash.providers.sandbox import control, keys, machine, processes
@@ -57,6 +57,33 @@ def end_daemons(ssh: Ssh) -> list[int]:
     while [ $(wc -l < pids) -lt 3 ]; do sleep 0.02; done; cat pids
     """
     return [int(line) for line in ssh.run("ssh", "host", script).stdout.split()]
+
+
+@pytest.mark.parametrize(
+    ("state", "words"), [("unknown", "has no instance"), ("theirs", "not managed"), ("ended", "has ended")]
+)
+def test_a_parent_that_is_no_living_instance_of_ours_is_refused(cloud: SandboxCloud, state: str, words: str) -> None:
+    """In the words of a cloud; nothing is made."""
+    parent = "sb-00000000"
+    if state != "unknown":
+        instance = launched(cloud)
+        parent = instance.key.id
+        if state == "theirs":
+            cloud.provider.set_tags(instance.key, {"gpudash:managed": ""})
+        else:
+            cloud.provider.terminate(instance.key)
+    before = len(control.sandbox().hosts())
+    with pytest.raises(UsageError, match=words):
+        cloud.provider.launch(cloud.order(options={"parent": parent}))
+    assert len(control.sandbox().hosts()) == before
+
+
+def test_a_host_that_cannot_be_read_is_not_gone(cloud: SandboxCloud) -> None:
+    """No answer is no proof, here as at every cloud."""
+    instance = launched(cloud)
+    cloud.folder(instance.key).record.write_text("{")
+    with pytest.raises(Unreachable):
+        cloud.provider.is_gone(instance.key)  # type: ignore[attr-defined]
 
 
 def lives(pid: int) -> bool:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from support.aws_cloud import (
-    REGION,
     AwsCloud,
     Http,
     OnLoopback,
@@ -157,17 +156,17 @@ def test_an_instance_ended_by_somebody_else_leaves_and_is_cleaned_up_after(cloud
     look(session)
     instance_id = only(session).key.id
     ec2 = raw_client("ec2")
-    given = {"managed": "true", "parent": instance_id, "launch-token": "a-launch-that-is-over"}
+    given = {"managed": "true", "parent": instance_id}
     marks = [{"Key": f"gpudash:{name}", "Value": value} for name, value in given.items()]
-    spec = [{"ResourceType": "volume", "Tags": marks}]
-    disk = ec2.create_volume(Size=8, AvailabilityZone=f"{REGION}a", TagSpecifications=spec)["VolumeId"]
+    spec = [{"ResourceType": "elastic-ip", "Tags": marks}]
+    address = ec2.allocate_address(Domain="vpc", TagSpecifications=spec)["AllocationId"]
     ec2.terminate_instances(InstanceIds=[instance_id])
     look(session)
     assert not session.store.records
     assert any(event.kind == "gone" and "box" in event.text for event in session.ledger.events())
     deleted = [name for done in session.tidy(20) for name in done.deleted]
-    assert disk in deleted
-    assert ec2.describe_volumes()["Volumes"] == []
+    assert address in deleted
+    assert ec2.describe_addresses()["Addresses"] == ec2.describe_volumes()["Volumes"] == []
 
 
 def test_a_persistent_spot_request_goes_before_its_instance(cloud: AwsCloud, session: Session) -> None:

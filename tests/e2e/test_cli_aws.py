@@ -201,14 +201,13 @@ def test_terminate_takes_away_what_the_instance_leaves(front: Front, cli: Cli) -
     cli("launch", "--type", "t3.micro", "--region", "us-east-1", "--name", "worker", "-o", parent, *SMALL)
     ec2 = raw_client("ec2", "us-east-1")
     marks = [{"Key": "gpudash:managed", "Value": "true"},
-             {"Key": "gpudash:launch-token", "Value": "a-launch-that-is-over"},
              {"Key": "gpudash:parent", "Value": parent.removeprefix("parent=")}]  # fmt: skip
-    spec = [{"ResourceType": "volume", "Tags": marks}]
-    disk = ec2.create_volume(Size=8, AvailabilityZone="us-east-1a", TagSpecifications=spec)["VolumeId"]
+    spec = [{"ResourceType": "elastic-ip", "Tags": marks}]
+    address = ec2.allocate_address(Domain="vpc", TagSpecifications=spec)["AllocationId"]
     answer = cli("terminate", "gone", "--yes", "--timeout", "1m")
     assert answer.code == 0, answer
     assert "terminated worker" in answer.err
-    assert f"deleted {disk}" in answer.err
+    assert f"deleted {address}" in answer.err
     assert {instance["State"]["Name"] for instance in running("us-east-1")} == {"terminated"}
     ends = [e for e in cli.ok("events")["events"] if e["kind"] == "terminate" and e["name"] == "worker"]
     assert [any(word in e["text"] for e in ends) for word in ("asked to terminate", "proved")] == [True, True]

@@ -102,14 +102,15 @@ def test_launch_without_terminal_and_yes_is_refused(cli: Cli) -> None:
 
 
 def test_dry_run_shows_plan_and_cost(cli: Cli) -> None:
-    """No confirmation needed, nothing made, the cost of the lease in the document."""
+    """No confirmation needed, nothing made, the cost of the lease with its disk in the document."""
     before = cli.records()
     answer = cli("launch", "--type", "1x-h200", "--lease", "2h", "--dry-run", "--json")
     assert answer.code == 0, answer
     body = answer.doc
     assert (body["ok"], body["proved"], body["instance"]) == (True, False, None)
     plan = body["plan"]
-    assert plan["cost_usd"] == pytest.approx(2 * plan["offer"]["price_usd_per_hour"], rel=1e-3)
+    disk = 0.08 / 730 * plan["offer"]["disk_gb"]
+    assert plan["cost_usd"] == pytest.approx(2 * (plan["offer"]["price_usd_per_hour"] + disk), rel=1e-3)
     assert plan["lease_s"] == 7200
     assert cli.records() == before
     assert "cost" in cli("launch", "--type", "1x-h200", "--dry-run").out

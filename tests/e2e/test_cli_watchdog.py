@@ -34,6 +34,7 @@ def late(cli: Cli) -> Cli:
     """Three hours later, by the sandbox's clock."""
     cli.ok("sandbox", "fault", "statusd-killed", "on")
     jump(cli, OVERDUE)
+    cli.ok("ls")  # known from now on: an empty answer is sudden
     return cli
 
 

@@ -176,7 +176,8 @@ def warnings_said() -> Iterator[list[str]]:
 
 
 @contextmanager
-def _set(fake: HttpCloud, **values: Any) -> Iterator[None]:
+def with_values(fake: HttpCloud, **values: Any) -> Iterator[None]:
+    """The fake with other settings, for a while."""
     earlier = {name: getattr(fake, name) for name in values}
     for name, value in values.items():
         setattr(fake, name, value)
@@ -248,10 +249,20 @@ ROWS: list[Row] = [
     Row("a record that cannot be read", READ_ONLY, _edit("garbled")),
     Row("a later page fails", READ_ONLY, lambda words, verb: words.partial),
     Row("sudden empty list", READ_ONLY, lambda words, verb: Fault("empty", words.empty), may_hide=True),
-    Row("accepted and not done", ("end",), _always(NONE), around=lambda fake: _set(fake, ignores_ends=True)),
-    Row("the list lags after a launch", ("launch",), _always(NONE), around=lambda fake: _set(fake, create_lag_s=20.0)),
-    Row("the list lags after an end", ("end",), _always(NONE), around=lambda fake: _set(fake, end_lag_s=20.0)),
-    Row("clocks ten minutes apart", VERBS, _always(NONE), around=lambda fake: _set(fake, skew=timedelta(minutes=10))),
+    Row("accepted and not done", ("end",), _always(NONE), around=lambda fake: with_values(fake, ignores_ends=True)),
+    Row(
+        "the list lags after a launch",
+        ("launch",),
+        _always(NONE),
+        around=lambda fake: with_values(fake, create_lag_s=20.0),
+    ),
+    Row("the list lags after an end", ("end",), _always(NONE), around=lambda fake: with_values(fake, end_lag_s=20.0)),
+    Row(
+        "clocks ten minutes apart",
+        VERBS,
+        _always(NONE),
+        around=lambda fake: with_values(fake, skew=timedelta(minutes=10)),
+    ),
 ]
 """What is the same at every cloud."""
 

@@ -194,7 +194,9 @@ class Endpoint:
         """As the data plane answers."""
         self.settle(now)
         statuses = [worker.record(now)["status"] for worker in self.workers]
-        count = {word: statuses.count(word.upper()) for word in ("running", "idle", "initializing", "throttled")}
+        usual = {"running", "idle", "initializing", "throttled"}
+        words = usual | {status.casefold() for status in statuses}
+        count = {word: statuses.count(word.upper()) for word in sorted(words)}
         by_status = [job.status for job in self.jobs]
         return {
             "jobs": {

@@ -25,7 +25,9 @@ def _garbled(body: Any) -> Any:
     return {"pods": [*body["pods"], {"status": "RUNNING"}]}
 
 
-def _second_page_fails() -> Fault:
+def second_page_fails() -> Fault:
+    """The first answer says that there is more, and the next one fails; for one use."""
+
     def answer(whole: Reply) -> Reply:
         seen.append(whole)
         body = json.loads(whole.content)
@@ -57,7 +59,7 @@ RUNPOD_WORDS = Words(
     newer=_newer,
     sparse=_sparse,
     garbled=_garbled,
-    partial=_second_page_fails(),
+    partial=second_page_fails(),
     own={
         "410, the API is switched off": ("end", Fault("410", problem(410, "gone"))),
         "pods without variables": ("list", Fault("bare", changed(lambda body: _without(body, "env")))),

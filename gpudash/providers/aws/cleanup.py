@@ -2,6 +2,9 @@
 
 Child instances are not ended here: that is an end like every other, with its intent and its proof (`fleet.families`).
 
+Data is never deleted here. EC2 takes the disks of a launch with its instance, because every launch asks for that
+(`request.build`); one that is still there was taken off, or kept, by somebody, and a snapshot is a copy somebody made.
+
 Nothing waits here. What is still in use is reported and tried again at the next round; meanwhile it stands among the
 leftovers with its cost. What all instances of a region share goes only when none of them is left. Key pairs and the
 instance role stay.
@@ -22,13 +25,12 @@ from gpudash.providers.aws.leftovers import Child
 from gpudash.providers.base import CleanUp
 
 ORDER = (
-    "spot-instances-request", "elastic-ip", "volume", "snapshot", "network-interface", "security-group",
-    "route-table", "subnet", "internet-gateway", "vpc",
+    "spot-instances-request", "elastic-ip", "network-interface", "security-group", "route-table", "subnet",
+    "internet-gateway", "vpc",
 )  # fmt: skip
 CLAIM = timedelta(minutes=10)
 """How long a launch may take from choosing what is shared until EC2 shows its instance."""
-_DATA = frozenset({"volume", "snapshot"})
-_GO_WITH_AN_INSTANCE = frozenset({"spot-instances-request", "volume", "network-interface"})
+_GO_WITH_AN_INSTANCE = frozenset({"spot-instances-request", "network-interface"})
 """While one of these is in use, an instance has it, and ends first."""
 _MINE = {"Name": f"tag:{tags.MANAGED}", "Values": ["true"]}
 
@@ -62,13 +64,7 @@ def clean_up(reader: Any, writer: Any, region: str, is_fresh: Callable[[str], bo
 
 
 def _is_doomed(child: Child) -> bool:
-    """What is in use goes only where EC2 shows that its parent has ended, and not where nobody knows the parent.
-
-    Data goes only with proof on every side: the parent shown as ended, and the disk made by a launch of ours whose own
-    instance has ended as well. A volume that somebody made, or took off an instance that lives on, is a leftover.
-    """
-    if child.kind in _DATA and not (child.parent_ended and child.is_launched and not child.maker_lives):
-        return False
+    """What is in use goes only where EC2 shows that its parent has ended, and not where nobody knows the parent."""
     return child.is_ours and child.kind in ORDER and (child.parent_ended or not child.in_use)
 
 
@@ -122,8 +118,6 @@ def _delete_gateway(reader: Any, writer: Any, identity: str) -> None:
 _DELETERS: Mapping[str, Callable[[Any, Any, str], object]] = {
     "spot-instances-request": lambda _, w, i: w.cancel_spot_instance_requests(SpotInstanceRequestIds=[i]),
     "elastic-ip": _delete_address,
-    "volume": lambda _, w, i: w.delete_volume(VolumeId=i),
-    "snapshot": lambda _, w, i: w.delete_snapshot(SnapshotId=i),
     "network-interface": lambda _, w, i: w.delete_network_interface(NetworkInterfaceId=i),
     "security-group": _delete_group,
     "route-table": _delete_route_table,

@@ -36,6 +36,8 @@ class Image:
     root_device: str
     root_gb: int
     """Size of the snapshot behind the root disk; the disk cannot be smaller."""
+    other_disks: tuple[tuple[str, int], ...] = ()
+    """Disks beside the root disk that every launch of it makes: device name and GB."""
 
     @property
     def user(self) -> str:
@@ -93,17 +95,18 @@ def describe_image(ec2: Any, image_id: str) -> Image:
 def parse_image(record: Mapping[str, Any]) -> Image:
     """One DescribeImages record."""
     root = str(record.get("RootDeviceName") or "/dev/xvda")
-    sizes = [
-        int((mapping.get("Ebs") or {}).get("VolumeSize") or 0)
+    disks = {
+        str(mapping["DeviceName"]): int(mapping["Ebs"].get("VolumeSize") or 0)
         for mapping in record.get("BlockDeviceMappings") or []
-        if mapping.get("DeviceName") == root
-    ]
+        if mapping.get("Ebs")
+    }
     return Image(
         id=str(record["ImageId"]),
         name=str(record.get("Name") or ""),
         architecture=str(record.get("Architecture") or "x86_64"),
         root_device=root,
-        root_gb=max(sizes, default=0),
+        root_gb=disks.pop(root, 0),
+        other_disks=tuple(disks.items()),
     )
 
 

@@ -12,12 +12,13 @@ from datetime import datetime
 from typing import Any
 
 from gpudash.clock import iso
-from gpudash.errors import Ambiguous, AuthRefused, NoCapacity, ProviderError, UsageError
+from gpudash.errors import Ambiguous, AuthRefused, NoCapacity, ProviderError
 from gpudash.model.offer import LaunchOrder
 from gpudash.providers import sshkeys
-from gpudash.providers.aws import facts, images, keys, network, request, roles, tags
+from gpudash.providers.aws import facts, images, keys, network, request, roles, states, tags
 from gpudash.providers.aws.clients import Clients
 from gpudash.providers.aws.errors import QUOTA_CODES, code_of, translated
+from gpudash.providers.parents import check_parent
 from gpudash.providers.recent import Recent
 
 
@@ -85,11 +86,7 @@ def type_facts(reader: Any, instance_type: str) -> facts.TypeFacts:
 
 
 def _check_parent(reader: Any, order: LaunchOrder) -> None:
-    """A child ends with its parent, so the parent must be known, ours and alive.
-
-    Raises:
-        UsageError: it is not.
-    """
+    """Before anything is made: the parent is known, ours and alive."""
     parent = order.options.get("parent")
     if parent is None:
         return
@@ -97,13 +94,9 @@ def _check_parent(reader: Any, order: LaunchOrder) -> None:
         asked = [{"Name": "instance-id", "Values": [parent]}]
         pages = reader.get_paginator("describe_instances").paginate(Filters=asked)
         found = [i for page in pages for r in page["Reservations"] for i in r["Instances"]]
-    if not found:
-        hint = "Parent and child stand in one region; `gpudash ls` shows the ids."
-        raise UsageError(f"parent: {order.region} has no instance {parent!r}.", hint=hint)
-    if tags.as_dict(found[0].get("Tags")).get(tags.MANAGED) != "true":
-        raise UsageError(f"parent: {parent} is not managed by gpudash.", hint=f"First: gpudash adopt {parent}")
-    if (found[0].get("State") or {}).get("Name") in ("terminated", "shutting-down"):
-        raise UsageError(f"parent: {parent} has ended, and what goes with it would end at once.", hint="Leave it out.")
+    managed = tags.as_dict(found[0].get("Tags")).get(tags.MANAGED) == "true" if found else None
+    ended = bool(found) and states.provider_state(found[0]) in ("terminated", "shutting-down")
+    check_parent(parent, order.region, managed=managed, ended=ended)
 
 
 def find_by_token(reader: Any, token: str) -> str | None:

@@ -61,14 +61,6 @@ class Child:
     """EC2 shows that the parent has ended; False where it knows no such instance, which may be one of another region."""
     in_use: bool = False
     """It runs, or something is attached to it."""
-    token: str | None = None
-    """Of the launch of ours that made it; None where no launch did."""
-    maker_lives: bool = False
-    """The instance of that launch has not ended."""
-
-    @property
-    def is_launched(self) -> bool:
-        return self.token is not None
 
 
 def find(reader: Any, account: str, region: str, prices: PriceBook) -> list[Leftover]:
@@ -84,25 +76,30 @@ def find(reader: Any, account: str, region: str, prices: PriceBook) -> list[Left
     found += [_spot_request(r, account, region) for r in requests]
     seen = {item.id for item in found if item is not None}
     found += [
-        Leftover(account, "aws", region, c.id, _KINDS.get(c.kind, c.kind), c.id, None, FREE, instance_id=c.parent)
+        Leftover(account, "aws", region, c.id, _KINDS.get(c.kind, c.kind), c.id, None, _price(c), instance_id=c.parent)
         for c in orphans
         if c.id not in seen and c.kind not in ("instance", "volume")
     ]
     return [item for item in found if item is not None]
 
 
+def _price(child: Child) -> Price | None:
+    """A snapshot costs by what it holds, which EC2 does not tell."""
+    return None if child.kind == "snapshot" else FREE
+
+
 def children(reader: Any) -> list[Child]:
     """Everything in a region that names a parent instance."""
     marked: dict[tuple[str, str], dict[str, str]] = {}
     pages = reader.get_paginator("describe_tags").paginate(
-        Filters=[{"Name": "key", "Values": [tags.PARENT, tags.MANAGED, tags.LAUNCH_TOKEN]}]
+        Filters=[{"Name": "key", "Values": [tags.PARENT, tags.MANAGED]}]
     )
     for page in pages:
         for row in page["Tags"]:
             kind = str(row["ResourceType"]).removeprefix("vpc-")  # an address is told either way
             marked.setdefault((kind, str(row["ResourceId"])), {})[row["Key"]] = row.get("Value", "")
     return [
-        Child(kind, resource, mark[tags.PARENT], mark.get(tags.MANAGED) == "true", token=mark.get(tags.LAUNCH_TOKEN))
+        Child(kind, resource, mark[tags.PARENT], mark.get(tags.MANAGED) == "true")
         for (kind, resource), mark in marked.items()
         if mark.get(tags.PARENT, "").startswith("i-")
     ]
@@ -114,10 +111,8 @@ def orphaned(reader: Any) -> list[Child]:
     if not candidates:
         return []
     states = states_of(reader, sorted({child.parent for child in candidates}))
-    makers = launches(reader, {child.token for child in candidates if child.token})
-    living = {token for token, state in makers.items() if state != ENDED}
     gone = [
-        replace(child, parent_ended=child.parent in states, maker_lives=child.token in living)
+        replace(child, parent_ended=child.parent in states)
         for child in candidates
         if states.get(child.parent, ENDED) == ENDED
     ]

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from gpudash.model.offer import Offer, OfferFilter
+from gpudash.model.money import Price
+from gpudash.model.offer import NewDisk, Offer, OfferFilter
 from gpudash.providers.aws import facts
 from gpudash.providers.aws.clients import Clients
 from gpudash.providers.aws.errors import translated
 from gpudash.providers.aws.facts import TypeFacts
+from gpudash.providers.aws.prices import Volume
+from gpudash.providers.aws.request import GPU_DISK_GB, PLAIN_DISK_GB
 from gpudash.providers.aws.surroundings import Surroundings
 
 
@@ -60,4 +63,15 @@ def _offers(
                 as_of=now,
                 vcpus=kind.vcpus,
                 memory_gb=round(kind.memory_mib / 1024),
+                new_disk=_new_disk(kind, around, region),
             )
+
+
+def _new_disk(kind: TypeFacts, around: Surroundings, region: str) -> NewDisk | None:
+    """The root disk, and the public address; an estimate, since an image may need a larger disk."""
+    price = around.prices.volume(region, Volume("", 1, "gp3"))
+    if price is None:
+        return None
+    size = GPU_DISK_GB if kind.gpu_count else PLAIN_DISK_GB
+    a_gb = Price(price.usd_per_hour, price.source, estimated=True)
+    return NewDisk((("disk_gb", size),), a_gb, unknown_with=("disk_type",), beside=around.prices.public_ipv4())

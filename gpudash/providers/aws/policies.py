@@ -36,7 +36,7 @@ ENDS = (
 )  # fmt: skip
 CLEANS = (
     "ec2:DeleteInternetGateway", "ec2:DeleteNetworkInterface", "ec2:DeleteRouteTable", "ec2:DeleteSecurityGroup",
-    "ec2:DeleteSnapshot", "ec2:DeleteSubnet", "ec2:DeleteVolume", "ec2:DeleteVpc", "ec2:DetachInternetGateway",
+    "ec2:DeleteSubnet", "ec2:DeleteVpc", "ec2:DetachInternetGateway",
     "ec2:DisassociateAddress", "ec2:DisassociateRouteTable", "ec2:ReleaseAddress",
 )  # fmt: skip
 MAKING_CALLS = (

@@ -157,6 +157,10 @@ class AwsProvider:
         """Cancel its spot request, then terminate. An unknown id is success."""
         self._guarded(lambda: self._verbs.terminate(key))
 
+    def is_gone(self, key: InstanceKey) -> bool:
+        """Whether EC2, asked for it by its id, shows it as terminated or, an hour later, knows no such id."""
+        return self._guarded(lambda: self._verbs.is_gone(key))
+
     def rename(self, instance: Instance, name: str) -> None:
         """Write its ``Name`` tag."""
         self.set_tags(instance.key, {"Name": name})

@@ -145,17 +145,7 @@ def build(
                 "DeleteOnTermination": True,
             }
         ],
-        "BlockDeviceMappings": [
-            {
-                "DeviceName": made.image.root_device,
-                "Ebs": {
-                    "VolumeSize": made.disk_gb,
-                    "VolumeType": options.get("disk_type", "gp3"),
-                    "DeleteOnTermination": True,
-                    "Encrypted": True,
-                },
-            }
-        ],
+        "BlockDeviceMappings": _disks(made),
         "MetadataOptions": {
             "HttpTokens": "required",
             "HttpPutResponseHopLimit": 2,
@@ -194,6 +184,22 @@ def launch_tags(order: LaunchOrder, user: str) -> dict[str, str]:
     if options.get("parent"):
         marks[tags.PARENT] = options["parent"]
     return marks
+
+
+def _disks(made: Plan) -> list[dict[str, Any]]:
+    """All of them go with the instance, also those that the image brings: what is still there after its end is
+    there because somebody took it off or kept it."""
+    root = {
+        "VolumeSize": made.disk_gb,
+        "VolumeType": made.order.options.get("disk_type", "gp3"),
+        "DeleteOnTermination": True,
+        "Encrypted": True,
+    }
+    others = {
+        device: {"DeleteOnTermination": True, **({"VolumeSize": size} if size else {})}
+        for device, size in made.image.other_disks
+    }
+    return [{"DeviceName": device, "Ebs": ebs} for device, ebs in {made.image.root_device: root, **others}.items()]
 
 
 def _market(made: Plan) -> dict[str, Any]:

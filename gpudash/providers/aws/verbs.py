@@ -47,6 +47,11 @@ class Verbs:
             raise Unreachable(f"{key.id} was launched a moment ago; EC2 does not show it yet.")
         return records[0] if records else None
 
+    def is_gone(self, key: InstanceKey) -> bool:
+        """EC2 shows an ended instance for about an hour; then the id is not found, or the answer is without it."""
+        record = self.look(key)
+        return record is None or states.provider_state(record) == "terminated"
+
     def start(self, key: InstanceKey) -> None:
         """Running or pending is success; one that is still stopping is refused, to be asked again."""
         record = self._must_exist(key, "start")

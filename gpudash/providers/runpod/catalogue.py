@@ -21,6 +21,7 @@ from gpudash.errors import GpudashError, ProviderError
 from gpudash.model.money import Price
 from gpudash.model.offer import Offer
 from gpudash.providers.http import Api
+from gpudash.providers.runpod.storage import NEW_DISK
 from gpudash.providers.runpod.surfaces import every_page
 
 SECURE, COMMUNITY = "SECURE", "COMMUNITY"
@@ -138,6 +139,7 @@ def offers_of(
             spot=False,
             available=has_stock if count == asked_count or has_stock is False else None,
             as_of=as_of,
+            new_disk=NEW_DISK,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -22,6 +23,8 @@ from gpudash.model.money import Price
 from gpudash.providers.runpod.catalogue import Catalogue
 from gpudash.providers.runpod.pods import moment, without_secrets
 
+_WORDS = frozenset({"running", "idle", "ready", "initializing", "throttled", "unhealthy", "total"})
+"""What counts of workers are known by; the last sums the others."""
 _KINDS = {"QUEUE": "queue", "LOAD_BALANCER": "load balancer"}
 
 
@@ -51,7 +54,7 @@ def with_health(endpoint: Endpoint, health: Mapping[str, Any]) -> Endpoint:
         not isinstance(workers, dict)
         or not isinstance(jobs, dict)
         or not _has_any(workers, ("running", "idle", "ready"))
-        or not _has_any(jobs, ("inQueue", "inProgress"))
+        or _whole(jobs.get("inQueue")) is None
     ):
         return replace(endpoint, problem="RunPod's health has another form than expected")
     return replace(
@@ -77,8 +80,7 @@ def with_workers(endpoint: Endpoint, body: Mapping[str, Any], catalogue: Catalog
         return replace(endpoint, problem="RunPod's list of workers has another form than expected")
     workers = [_worker(record) for record in records if isinstance(record, dict) and record.get("id")]
     states = [worker.state for worker in workers]
-    words = ("running", "idle", "initializing", "throttled", "unhealthy")
-    counts = _counts({word: states.count(word) for word in words})
+    counts = _counts(Counter(states))
     placed = [_placed_price(record, catalogue) for record in records if isinstance(record, dict)]
     known = [price for price in placed if price is not None]
     price = max(known, key=lambda p: p.usd_per_hour) if known and len(known) == len(placed) else endpoint.worker_price
@@ -133,13 +135,17 @@ def _worker(record: Mapping[str, Any]) -> Worker:
 
 
 def _counts(by_word: Mapping[str, int]) -> WorkerCounts:
-    """`ready` is another word for `idle`; where both are told they overlap, so the larger one counts."""
+    """`ready` is another word for `idle`; where both are told they overlap, so the larger one counts.
+
+    Words that are new stand for workers all the same.
+    """
     return WorkerCounts(
         running=by_word.get("running", 0),
         idle=max(by_word.get("idle", 0), by_word.get("ready", 0)),
         initializing=by_word.get("initializing", 0),
         throttled=by_word.get("throttled", 0),
         unhealthy=by_word.get("unhealthy", 0),
+        other=sum(count for word, count in by_word.items() if word not in _WORDS),
     )
 
 

@@ -15,10 +15,11 @@ from gpudash.model.offer import LaunchOrder
 from gpudash.providers.runpod.catalogue import ANYWHERE, TypeName
 from gpudash.providers.runpod.options import LAUNCH_OPTIONS
 from gpudash.providers.runpod.pods import PUBLIC_KEY, SERVICE_PORT, TOKEN
+from gpudash.providers.runpod.storage import DISK_GB, VOLUME_GB
 
 IMAGE = "runpod/pytorch:1.0.2-cu1281-torch280-ubuntu2404"
 """The image in RunPod's own examples (REST v2 of 2026-08-18); starts sshd from `PUBLIC_KEY`."""
-DISK_GB, VOLUME_GB, VOLUME_PATH = 50, 20, "/workspace"
+VOLUME_PATH = "/workspace"
 SSH_PORT = "22/tcp"
 _PORT = re.compile(r"\d{1,5}/(tcp|http)")
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from gpudash.model.instance import Instance, InstanceState
 from gpudash.model.money import Price
+from gpudash.model.offer import NewDisk
 from gpudash.providers.base import Leftover
 
 SOURCE = "table 2026-08-20"
@@ -21,6 +22,14 @@ CONTAINER_DISK = VOLUME_RUNNING = Decimal("0.10")
 VOLUME_STOPPED = Decimal("0.20")
 NETWORK_VOLUME, NETWORK_VOLUME_BEYOND = Decimal("0.07"), Decimal("0.05")
 FIRST_TB_GB = 1000
+DISK_GB, VOLUME_GB = 50, 20
+"""What a pod gets where nothing else is said."""
+NEW_DISK = NewDisk(
+    (("disk_gb", DISK_GB), ("volume_gb", VOLUME_GB)),
+    Price(CONTAINER_DISK / HOURS_A_MONTH, SOURCE, estimated=True),
+    unknown_with=("template",),
+)
+"""Container disk and volume cost the same while a pod runs."""
 
 
 def disk_price(disk_gb: int | None, volume_gb: int | None, *, stopped: bool) -> Price:

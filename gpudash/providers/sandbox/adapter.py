@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 import time
@@ -26,9 +27,10 @@ from gpudash.model.capability import Verb
 from gpudash.model.instance import Instance, InstanceKey, InstanceState, SshAddress
 from gpudash.model.listing import Listing
 from gpudash.model.money import Price
-from gpudash.model.offer import LaunchOrder, Offer, OfferFilter
+from gpudash.model.offer import LaunchOrder, NewDisk, Offer, OfferFilter
 from gpudash.model.tags import LAUNCH_TOKEN, MANAGED, OWNER, PARENT, policy_tags, tagged_policy
 from gpudash.providers.base import Leftover
+from gpudash.providers.parents import check_parent
 from gpudash.providers.sandbox import CAPABILITIES, catalogue, faults, keys, machine
 from gpudash.providers.sandbox import record as records
 from gpudash.providers.sandbox.catalogue import TYPES, MachineType
@@ -159,6 +161,7 @@ class SandboxProvider:
                         f"sandbox: InsufficientInstanceCapacity: no {order.instance_type} is free in {order.region}.",
                         hint="Nothing was launched. Try another region or type.",
                     )
+                self._check_parent(order)
                 keys.client_key(self._sandbox)
                 self._create(order, machine_type, key)
         return key
@@ -192,6 +195,15 @@ class SandboxProvider:
                     machine.turn_off(self._sandbox.host(key.id), Power.GONE)
                 except FileNotFoundError:
                     return  # it is gone, which is what was asked for
+
+    def is_gone(self, key: InstanceKey) -> bool:
+        """Whether the host, looked at by its id, has ended; whatever a listing says."""
+        self._reach(key.id)
+        try:
+            sight = machine.look(self._sandbox.host(key.id))
+        except (OSError, ValueError) as exc:
+            raise Unreachable(f"sandbox: {key.id}: {exc}") from exc
+        return sight is None or sight.state is InstanceState.TERMINATED
 
     def rename(self, instance: Instance, name: str) -> None:
         with self._write(instance.key) as active:
@@ -270,15 +282,22 @@ class SandboxProvider:
             warmup_s=float(options.get("warmup_s") or 0),
         )
 
+    def _check_parent(self, order: LaunchOrder) -> None:
+        parent = order.options.get("parent")
+        if not parent:
+            return
+        here = [record for record in self._records() if (record.id, record.region) == (parent, order.region)]
+        managed = here[0].tags.get(MANAGED) == "true" if here else None
+        check_parent(parent, order.region, managed=managed, ended=bool(here) and here[0].power is Power.GONE)
+
     def _by_token(self, token: str) -> HostRecord | None:
+        return next((record for record in self._records() if record.token == token), None)
+
+    def _records(self) -> Iterator[HostRecord]:
+        """What is on disk of every host; one that cannot be read is nobody's."""
         for host in self._sandbox.hosts():
-            try:
-                record = records.read(host)
-            except (OSError, ValueError):
-                continue
-            if record.token == token:
-                return record
-        return None
+            with contextlib.suppress(OSError, ValueError):
+                yield records.read(host)
 
     def _change(self, key: InstanceKey, how: Callable[[HostRecord], HostRecord]) -> None:
         try:
@@ -349,6 +368,7 @@ class SandboxProvider:
             vcpus=machine_type.vcpus,
             memory_gb=machine_type.memory_gb,
             disk_gb=machine_type.disk_gb,
+            new_disk=NewDisk((("disk_gb", machine_type.disk_gb),), Price(catalogue.DISK_USD_PER_GB_HOUR, PRICE_SOURCE)),
         )
 
     def _reach(self, host_id: str | None = None) -> Faults:

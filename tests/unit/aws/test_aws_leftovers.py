@@ -15,8 +15,6 @@ from gpudash.errors import AuthRefused, NoCapacity, Unreachable, UsageError
 from gpudash.model.instance import InstanceKey, InstanceState
 from gpudash.providers.aws.cleanup import CleanUp
 
-LAUNCHED = {"gpudash:launch-token": "a-launch-that-is-over"}
-
 
 def marked(kind: str, parent: str | None, **more: str) -> list[dict[str, Any]]:
     marks = {"gpudash:managed": "true", **({"gpudash:parent": parent} if parent else {}), **more}
@@ -26,8 +24,15 @@ def marked(kind: str, parent: str | None, **more: str) -> list[dict[str, Any]]:
 def volume(parent: str | None = None, **more: Any) -> str:
     given = {"AvailabilityZone": f"{REGION}a", "Size": 100, "VolumeType": "gp3", **more}
     if parent:
-        given["TagSpecifications"] = marked("volume", parent, **LAUNCHED)
+        given["TagSpecifications"] = marked("volume", parent)
     return str(raw_client("ec2").create_volume(**given)["VolumeId"])
+
+
+def interface(parent: str) -> str:
+    ec2 = raw_client("ec2")
+    subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    made = ec2.create_network_interface(SubnetId=subnet, TagSpecifications=marked("network-interface", parent))
+    return str(made["NetworkInterface"]["NetworkInterfaceId"])
 
 
 def kinds(cloud: AwsCloud) -> dict[str, str]:
@@ -110,11 +115,11 @@ def test_children_go_in_order_and_the_shared_group_with_the_last_instance(cloud:
     ec2.attach_internet_gateway(InternetGatewayId=gateway_id, VpcId=vpc)
     table = ec2.create_route_table(VpcId=vpc, TagSpecifications=marked("route-table", key.id))["RouteTable"]
     ec2.associate_route_table(RouteTableId=table["RouteTableId"], SubnetId=subnet["Subnet"]["SubnetId"])
-    disk = volume(key.id)
+    card = interface(key.id)
     address = ec2.allocate_address(Domain="vpc", TagSpecifications=marked("elastic-ip", key.id))["AllocationId"]
     done = gone(cloud)
     assert done.failed == ()
-    assert done.deleted[:2] == (address, disk)
+    assert done.deleted[:2] == (address, card)
     assert done.deleted[-1] == vpc
     assert {table["RouteTableId"], subnet["Subnet"]["SubnetId"], gateway_id} <= set(done.deleted)
     assert kinds(cloud) == {}
@@ -128,21 +133,21 @@ def test_children_go_in_order_and_the_shared_group_with_the_last_instance(cloud:
 def test_children_of_a_living_parent_stay(cloud: AwsCloud) -> None:
     """Running or stopped."""
     instance = launched(cloud)
-    disk = volume(instance.key.id)
+    card = interface(instance.key.id)
     assert gone(cloud).deleted == ()
     cloud.provider.stop(instance.key)
     assert gone(cloud).deleted == ()
-    assert kinds(cloud)[disk] == "volume"
+    cloud.provider.terminate(instance.key)
+    assert card in gone(cloud).deleted
 
 
 def test_only_what_we_made_goes(cloud: AwsCloud) -> None:
     """A parent tag alone may be somebody's own book-keeping."""
     key = ended(cloud)
     ec2 = raw_client("ec2")
-    theirs = volume()
+    theirs, pooled, untagged = (ec2.allocate_address(Domain="vpc")["AllocationId"] for _ in range(3))
     ec2.create_tags(Resources=[theirs], Tags=[{"Key": "gpudash:parent", "Value": key.id}])
-    pooled = volume("pool-7")
-    untagged = volume()
+    ec2.create_tags(Resources=[pooled], Tags=marked("", "pool-7")[0]["Tags"])
     assert set(gone(cloud).deleted) & {theirs, pooled, untagged} == set()
     assert set(kinds(cloud)) == {theirs, pooled, untagged}
 
@@ -157,18 +162,62 @@ def test_clean_up_ends_no_instance_and_takes_nothing_from_one(cloud: AwsCloud) -
     assert reach(cloud, child.key, InstanceState.RUNNING).parent == parent.key.id
 
 
-def test_data_goes_only_where_a_launch_of_ours_made_it_and_nothing_of_it_lives(cloud: AwsCloud) -> None:
-    """A volume that a person tagged, or took off an instance that lives on, is a leftover with its cost."""
-    key, other = ended(cloud), launched(cloud)
+def test_a_disk_that_somebody_took_off_is_never_deleted(cloud: AwsCloud) -> None:
+    """Once both have ended it is a leftover with its cost, alone or after it was attached elsewhere."""
+    parent, other = launched(cloud), launched(cloud)
     ec2 = raw_client("ec2")
-    place = {"AvailabilityZone": f"{REGION}a", "Size": 100}
-    by_hand = ec2.create_volume(TagSpecifications=marked("volume", key.id), **place)["VolumeId"]
-    alive = {"gpudash:launch-token": str(other.launch_token)}
-    taken_off = ec2.create_volume(TagSpecifications=marked("volume", key.id, **alive), **place)["VolumeId"]
-    snapshot = ec2.create_snapshot(VolumeId=by_hand, TagSpecifications=marked("snapshot", key.id))["SnapshotId"]
-    left_by_launch = volume(key.id)
-    assert gone(cloud).deleted == (left_by_launch,)
-    assert {by_hand, taken_off, snapshot} <= set(kinds(cloud))
+    child = launched(cloud, options={"parent": parent.key.id})
+    (disk,) = disks_of(child.key)
+    cloud.provider.stop(child.key)
+    ec2.detach_volume(VolumeId=disk, InstanceId=child.key.id)
+    for key in (child.key, parent.key):
+        cloud.provider.terminate(key)
+        reach(cloud, key, InstanceState.TERMINATED)
+    assert disk not in gone(cloud).deleted
+    ec2.attach_volume(VolumeId=disk, InstanceId=other.key.id, Device="/dev/sdf")
+    gone(cloud)
+    assert kinds(cloud) == {}, "in use elsewhere"
+    ec2.detach_volume(VolumeId=disk, InstanceId=other.key.id)
+    cloud.provider.terminate(other.key)
+    reach(cloud, other.key, InstanceState.TERMINATED)
+    gone(cloud)
+    (left,) = cloud.provider.list_leftovers().items
+    assert (left.id, left.kind, left.size_gb) == (disk, "volume", 31)
+    assert left.price is not None
+    assert {tag["Key"] for tag in ec2.describe_volumes()["Volumes"][0]["Tags"]} > {"gpudash:parent", "gpudash:managed"}
+
+
+def test_every_disk_goes_with_its_instance_also_those_of_the_image(cloud: AwsCloud) -> None:
+    """So nothing is left that nobody set aside."""
+    ec2 = raw_client("ec2")
+    extra = {"DeviceName": "/dev/sdb", "Ebs": {"VolumeSize": 40, "DeleteOnTermination": False}}
+    source = ec2.run_instances(ImageId=linux_image(), InstanceType="t3.micro", MinCount=1, MaxCount=1)["Instances"][0]
+    image = ec2.create_image(InstanceId=source["InstanceId"], Name="two-disks", BlockDeviceMappings=[extra])["ImageId"]
+
+    def two_disks(_: str, parsed: dict[str, Any]) -> None:
+        parsed["Images"][0]["BlockDeviceMappings"].append(extra)
+
+    with cloud.wire.broken(two_disks, "ec2:DescribeImages", afterwards=True):
+        key = cloud.provider.launch(cloud.order(options={"ami": image}))
+    ec2.terminate_instances(InstanceIds=[source["InstanceId"]])
+    assert len(disks_of(key)) == 2
+    cloud.provider.terminate(key)
+    reach(cloud, key, InstanceState.TERMINATED)
+    assert ec2.describe_volumes()["Volumes"] == []
+
+
+def disks_of(key: InstanceKey) -> list[str]:
+    asked = [{"Name": "attachment.instance-id", "Values": [key.id]}]
+    return [str(disk["VolumeId"]) for disk in raw_client("ec2").describe_volumes(Filters=asked)["Volumes"]]
+
+
+def test_a_snapshot_with_our_tags_is_a_copy_that_somebody_made(cloud: AwsCloud) -> None:
+    """Backups take over the tags of what they copy. It is shown, at a price that EC2 does not tell, and stays."""
+    key, ec2 = ended(cloud), raw_client("ec2")
+    copied = ec2.create_snapshot(VolumeId=volume(), TagSpecifications=marked("snapshot", key.id))["SnapshotId"]
+    gone(cloud)
+    (left,) = (item for item in cloud.provider.list_leftovers().items if item.id == copied)
+    assert (left.kind, left.price) == ("snapshot", None)
 
 
 @pytest.mark.parametrize(
@@ -190,17 +239,16 @@ def test_a_parent_that_is_no_living_instance_of_ours_is_refused(cloud: AwsCloud,
 
 
 def test_a_child_of_a_parent_that_nobody_knows_goes_on(cloud: AwsCloud) -> None:
-    """The parent may stand in another region, or be mistyped: what runs is not ended for that, nor loses its disk."""
+    """The parent may stand in another region, or be mistyped: what runs is not ended for that."""
     ended(cloud)
     child, unknown = launched(cloud), "i-0a1b2c3d4e5f60718"
     ec2 = raw_client("ec2")
     ec2.create_tags(Resources=[child.key.id], Tags=[{"Key": "gpudash:parent", "Value": unknown}])
-    volume(unknown)
     group = ec2.create_security_group(
         GroupName="g", Description="d", TagSpecifications=marked("security-group", unknown)
     )["GroupId"]
     done = gone(cloud)
-    assert (done.deleted, done.failed) == ((group,), ()), "only what holds no data and nobody uses"
+    assert (done.deleted, done.failed) == ((group,), ()), "only what nobody uses"
     assert reach(cloud, child.key, InstanceState.RUNNING).managed
 
 
@@ -219,12 +267,12 @@ def test_an_address_that_another_instance_has_by_now_stays_there(cloud: AwsCloud
 def test_what_is_in_use_is_reported_and_tried_again(cloud: AwsCloud) -> None:
     """It stands among the leftovers meanwhile."""
     key = ended(cloud)
-    disk = volume(key.id)
-    with cloud.wire.broken(says("VolumeInUse", "vol is in use"), "ec2:DeleteVolume"):
+    card = interface(key.id)
+    with cloud.wire.broken(says("InvalidNetworkInterface.InUse", "eni is in use"), "ec2:DeleteNetworkInterface"):
         first = gone(cloud)
-    assert [(what, "VolumeInUse" in why) for what, why in first.failed] == [(disk, True)]
-    assert kinds(cloud) == {disk: "volume"}
-    assert disk in gone(cloud).deleted
+    assert [(what, "InvalidNetworkInterface.InUse" in why) for what, why in first.failed] == [(card, True)]
+    assert kinds(cloud) == {card: "network-interface"}
+    assert card in gone(cloud).deleted
 
 
 def test_a_group_that_something_uses_waits(cloud: AwsCloud) -> None:
@@ -242,20 +290,20 @@ def test_a_group_that_something_uses_waits(cloud: AwsCloud) -> None:
     assert [what for what, _ in gone(cloud).failed] == [group["GroupId"]]
 
 
-@pytest.mark.parametrize("code", ["InvalidVolume.NotFound", "InvalidSnapshot.NotFound"])
+@pytest.mark.parametrize("code", ["InvalidNetworkInterfaceID.NotFound", "InvalidNetworkInterface.NotFound"])
 def test_what_somebody_else_deleted_is_done(cloud: AwsCloud, code: str) -> None:
     """Whoever sees it first; the second finds nothing."""
-    disk = volume(ended(cloud).id)
-    with cloud.wire.broken(says(code), "ec2:DeleteVolume"):
-        assert disk in gone(cloud).deleted
+    card = interface(ended(cloud).id)
+    with cloud.wire.broken(says(code), "ec2:DeleteNetworkInterface"):
+        assert card in gone(cloud).deleted
 
 
 def test_a_denied_look_deletes_nothing(cloud: AwsCloud) -> None:
     """What cannot be seen is not gone."""
-    volume(ended(cloud).id)
+    interface(ended(cloud).id)
     with cloud.wire.broken(says("InternalError", status=500), "ec2:DescribeInstances"), pytest.raises(Unreachable):
         gone(cloud)
-    assert cloud.wire.count("ec2:DeleteVolume") == 0
+    assert cloud.wire.count("ec2:DeleteNetworkInterface") == 0
 
 
 def test_children_of_a_parent_that_ec2_does_not_show_yet_stay(cloud: AwsCloud) -> None:
@@ -263,7 +311,7 @@ def test_children_of_a_parent_that_ec2_does_not_show_yet_stay(cloud: AwsCloud) -
     provider = cloud.again()
     provider._recent.visible_after_s = 60
     key = provider.launch(cloud.order())
-    volume(key.id)
+    interface(key.id)
     with cloud.trouble("empty list"):
         assert provider.clean_up(REGION).deleted == ()
 

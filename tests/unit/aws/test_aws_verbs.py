@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support import moto_server
-from support.aws_cloud import REGION, AwsCloud, linux_image, raw_client, says
+from support.aws_cloud import REGION, AwsCloud, Http, linux_image, raw_client, says
 from support.clouds import find, launched, listing, reach
 
 from gpudash.errors import (
@@ -17,6 +17,7 @@ from gpudash.errors import (
     ProviderError,
     RateLimited,
     Refused,
+    Unreachable,
     Unsupported,
     UsageError,
 )
@@ -149,6 +150,19 @@ def test_the_second_to_end_it_may_find_no_trace(cloud: AwsCloud) -> None:
     instance = launched(cloud)
     with cloud.wire.broken(says("InvalidInstanceID.NotFound"), "ec2:TerminateInstances"):
         cloud.provider.terminate(instance.key)
+
+
+def test_what_ec2_has_forgotten_is_gone_unless_it_was_launched_a_moment_ago(cloud: AwsCloud) -> None:
+    """An ended instance is shown for about an hour; a fresh one may not be shown yet."""
+    fresh = cloud.again()
+    fresh._recent.visible_after_s = 60
+    instance_id = fresh.launch(cloud.order())
+    moto_server.reset()
+    with pytest.raises(Unreachable, match="a moment ago"):
+        fresh.is_gone(instance_id)
+    assert cloud.provider.is_gone(instance_id)
+    with cloud.wire.broken(lambda *_: (Http(), {"Reservations": []}), "ec2:DescribeInstances"):
+        assert cloud.provider.is_gone(KEY), "an id that is somebody else's is left out of the answer"
 
 
 def test_termination_protection_says_what_to_do(cloud: AwsCloud) -> None:

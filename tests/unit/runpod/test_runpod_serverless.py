@@ -114,13 +114,14 @@ def test_a_maximum_of_zero_keeps_nothing_warm(cloud: RunpodCloud, session: Sessi
         (["RUNNING", "IDLE"], 2, 2, False),
         (["THROTTLED", "UNHEALTHY"], 0, 0, False),
         (["INITIALIZING"], 0, 1, True),
+        (["NAPPING"], 0, 1, True),
         ([], 2, 2, False),
     ],
 )
 def test_what_bills_now(
     cloud: RunpodCloud, session: Session, states: list[str], low: int, workers: int, estimated: bool
 ) -> None:
-    """Workers at work and those kept warm bill; idle and starting ones maybe, which makes it an estimate."""
+    """Workers at work and those kept warm bill; idle, starting and unknown ones maybe, which makes it an estimate."""
     fake = cloud.fake.add_endpoint(low=low, high=5)
     fake.settle = lambda now: None  # type: ignore[method-assign]
     fake.workers = [Worker(f"w{n}", cloud.clock.now(), status=state) for n, state in enumerate(states)]
@@ -350,6 +351,20 @@ def test_a_cancel_is_proved_by_the_job(cloud: RunpodCloud, session: Session) -> 
     assert (late.stage, late.detail) == (Stage.FAILED, f"job {second} was over before: completed")
 
 
+@pytest.mark.parametrize(("happens", "stage", "code"), [(True, Stage.PROVED, 0), (False, Stage.FAILED, 6)])
+def test_a_lost_answer_of_a_cancel(
+    cloud: RunpodCloud, session: Session, happens: bool, stage: Stage, code: int
+) -> None:
+    """The job tells; it is never cancelled twice by itself, and one that goes on is no success."""
+    cloud.fake.add_endpoint(high=0)
+    endpoint = the_one(session)
+    job = cloud.provider.endpoints.submit(endpoint.key, 1)
+    with cloud.fake.fault(Fault("lost", takes_effect=happens, wire="drop", path="/cancel/")):
+        operation = settled(cloud, session, session.actions.cancel_job(endpoint, job.id))
+    assert (operation.stage, exit_code(operation)) == (stage, code)
+    assert cloud.fake.count("POST", "/cancel/") == 1
+
+
 @pytest.mark.parametrize("verb", ["scale", "purge", "submit", "cancel_job"])
 def test_read_only_forbids_all_of_it(cloud: RunpodCloud, verb: str) -> None:
     """Below the screens, and nothing is written down."""
@@ -384,6 +399,7 @@ Edit = Callable[[object], object]
     [
         lambda body: {"jobs": {"newWord": 3}, "workers": {"napping": 2}},
         lambda body: {"jobs": {}, "workers": {"ready": 1}},
+        lambda body: {"jobs": {"inProgress": 1}, "workers": {"ready": 1}},
         lambda body: [],
         lambda body: {"workers": []},
     ],
