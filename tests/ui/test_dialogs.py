@@ -378,6 +378,8 @@ async def test_what_a_launch_costs_at_most_counts_its_disk_by_the_size_that_is_c
         assert "for 4h costs at most ~$1.65 (~$0.05 disk)" in on.text("#summary")
     assert disk.price({"disk_gb": "500"}) == Price(Decimal("0.0570"), "table", estimated=True)
     assert disk.price({"template": "x"}) is None
+    unknown = replace(a40, new_disk=replace(disk, a_gb=None))
+    assert unknown.meters({}) == (a40.price, None), "a disk whose price nobody knows is not free"
     priced = replace(a40, new_disk=None, storage_price=a_gb, options={"disk_gb": "10"})
     assert priced.meters({"disk_gb": "30"})[1] == Price(Decimal("0.0003"), "table", estimated=True)
 
