@@ -23,6 +23,7 @@ from gpudash.model.operation import Operation, Stage, Step
 
 if TYPE_CHECKING:
     from gpudash.config import Config
+    from gpudash.fleet.hostpoll import HostReading
     from gpudash.hosts import Hosts
     from gpudash.ledger import Ledger
 
@@ -53,6 +54,8 @@ class Desk:
     hosts: Callable[[], Hosts]
     daemons: Daemons = field(default_factory=Daemons)
     on_operation: Callable[[Operation], None] = lambda op: None
+    on_reading: Callable[[HostReading], None] = lambda reading: None
+    """Hears what a daemon said while an action was at its host: the newest evidence there is."""
     looked: dict[tuple[str, str], datetime] = field(default_factory=dict)
     """When each region was last listed in this session, by the listing's own `asked_at`."""
     fresh: set[str] = field(default_factory=set)
