@@ -53,6 +53,8 @@ class Desk:
     hosts: Callable[[], Hosts]
     daemons: Daemons = field(default_factory=Daemons)
     on_operation: Callable[[Operation], None] = lambda op: None
+    on_refused_launch: Callable[[str, str], None] = lambda account, region: None
+    """Hears of each account and region in which a launch may have left what it prepared."""
     looked: dict[tuple[str, str], datetime] = field(default_factory=dict)
     """When each region was last listed in this session, by the listing's own `asked_at`."""
     fresh: set[str] = field(default_factory=set)
