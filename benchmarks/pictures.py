@@ -2,17 +2,20 @@
 docs/pictures/*.svg; with names, only those.
 
 Those called ``sandbox-*`` are taken over a sandbox of their own, with real hosts, real SSH and the real daemon, once
-all hosts are guarded and one that nobody guards has come up; the rest over the scripted scene.
+all hosts are guarded and one that nobody guards has come up; the rest over the scripted scene, and so are the snapshots:
+a real host has an id, ports and a load of its own each time, and no sandbox has four clouds that refuse different things.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import sys
 import tempfile
-from datetime import UTC
+import time
+from datetime import UTC, timedelta
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -25,6 +28,7 @@ from gpudash.fleet.fleet import Fleet  # noqa: E402
 from gpudash.fleet.session import Session  # noqa: E402
 from gpudash.providers.sandbox import control  # noqa: E402
 from gpudash.ui.app import GpudashApp, Options  # noqa: E402
+from gpudash.ui.synthetic.sample import NOW  # noqa: E402
 from tests.snapshots.states import STATES, app_for, bring  # noqa: E402
 
 PICTURES: dict[str, tuple[str, tuple[int, int], str]] = {
@@ -55,6 +59,8 @@ SANDBOX: dict[str, tuple[str, tuple[int, int]]] = {
 """The same states over real hosts: file → state, size."""
 SPEED = 30
 """The sandbox's hour is two minutes: what is seen is a fleet in the middle of its day."""
+MORNING = timedelta(minutes=14)
+"""So long, by its own clock, before the moment of the scripted scene it begins; so every picture is of one day."""
 PATIENCE_S = 90.0
 PAST_S = 20.0
 """Real seconds in which signals, money and sparklines gather."""
@@ -93,7 +99,9 @@ async def picture(name: str, folder: Path) -> None:
 async def over_the_sandbox(names: list[str], folder: Path) -> None:
     """Have a morning's fleet, wait until it is as wanted, and write those."""
     try:
-        control.clock().set_speed(SPEED)
+        begin = {"real0": time.time(), "virtual0": (NOW - MORNING).timestamp(), "speed": SPEED}
+        control.sandbox().clock_file.parent.mkdir(parents=True)
+        control.sandbox().clock_file.write_text(json.dumps(begin))
         with Session.open(Config(), accounts=[control.ACCOUNT], actor="dashboard") as session:
             await _pictures_of(Fleet(session), names, folder)
     finally:
@@ -141,6 +149,7 @@ async def main() -> None:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as home:
         # Nobody's own settings, themes or keys are in the pictures.
-        for variable in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
-            os.environ[variable] = home
+        os.environ["HOME"] = home
+        for variable, place in (("CONFIG", ".config"), ("STATE", ".local/state"), ("CACHE", ".cache")):
+            os.environ[f"XDG_{variable}_HOME"] = f"{home}/{place}"
         asyncio.run(main())

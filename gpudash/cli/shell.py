@@ -11,7 +11,7 @@ import click
 
 from gpudash.cli.tunnels import reachable
 from gpudash.cli.verb import ID, Run, Verb, pass_run
-from gpudash.errors import HostError
+from gpudash.errors import HostError, Refused
 
 if TYPE_CHECKING:
     from gpudash.fleet.record import Record
@@ -43,10 +43,22 @@ def ssh(run: Run, target: str, command: tuple[str, ...]) -> int:
         raise HostError("There is no ssh program on this machine.", hint="Install OpenSSH's client.")
     with run.session_for(target) as session:
         record = reachable(session, target)
+        words = command[command[:1] == ("--",) :] or None
+        if words:
+            _takes_commands(record.instance)
         _vouch(session, record)
         machine = _on_open_way(record.instance)
-        argv = ssh_argv(machine, command=command[command[:1] == ("--",) :] or None, state_dir=paths.state_dir())
+        argv = ssh_argv(machine, command=words, state_dir=paths.state_dir())
     os.execv(program, argv)  # noqa: S606 — the terminal, the signals and the exit code become ssh's own
+
+
+def _takes_commands(machine: Instance) -> None:
+    """Raise `Refused` where the address lets a person type and would drop the command unseen."""
+    if machine.ssh is not None and machine.ssh.only_a_shell is not None:
+        raise Refused(
+            f"{machine.name} takes no command over SSH: {machine.ssh.only_a_shell}.",
+            hint=f"`gpudash ssh {machine.key}` opens a shell to type it into.",
+        )
 
 
 def _on_open_way(machine: Instance) -> Instance:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -80,7 +80,7 @@ class Desk:
         """Write the intent; it is on disk when this returns. `text` is its line in the diary."""
         now = self.clock.now()
         operation = Operation(
-            id=secrets.token_hex(6),
+            id=os.urandom(6).hex(),
             verb=verb,
             account=where[0],
             region=where[1],

@@ -6,7 +6,6 @@ that is polled, and one for the ledger. What runs in a lane needs no locks again
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import queue
 import threading
@@ -63,6 +62,8 @@ class Lane:
 
     async def call(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Queue a call and await its result. Giving up the wait does not interrupt a call that already runs."""
+        import asyncio  # not at the top: commands have no event loop, and its import takes 10 ms
+
         return await asyncio.wrap_future(self.submit(fn, *args, **kwargs))
 
     def close(self) -> None:

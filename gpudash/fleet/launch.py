@@ -11,7 +11,7 @@ A launch that was killed before `sent_at` was on disk never left; one killed lat
 from __future__ import annotations
 
 import getpass
-import secrets
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -79,7 +79,7 @@ def plan(
         UsageError: a lease longer than the longest one allowed, or an option that the cloud has not.
         Unsupported: the cloud or the type cannot do what was asked for.
     """
-    token = secrets.token_hex(8)
+    token = os.urandom(8).hex()
     defaults = desk.config.defaults
     limits = default_policy(desk, offer.account, lease=lease, idle_timeout=idle_timeout, idle_action=idle_action)
     order = LaunchOrder(
@@ -205,7 +205,7 @@ def _next_or_fail(desk: Desk, operation: Operation, order: LaunchOrder, error: G
     offer, *rest = order.alternatives
     following = replace(
         order,
-        token=secrets.token_hex(8),
+        token=os.urandom(8).hex(),
         region=offer.region,
         instance_type=offer.instance_type,
         offer=offer,

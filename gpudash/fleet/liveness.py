@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +23,7 @@ class Liveness:
         self._folder = folder
         self._descriptor = -1
         while self._descriptor < 0:
-            self.owner = f"{os.getpid()}-{secrets.token_hex(6)}"
+            self.owner = f"{os.getpid()}-{os.urandom(6).hex()}"
             self._path = folder / (self.owner + SUFFIX)
             self._descriptor = _lock_new(self._path)
 

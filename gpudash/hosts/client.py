@@ -128,6 +128,9 @@ class StatusClient:
             if status == 401:
                 self._forget()
                 status, answer = self._send(method, path, body)
+        if status == 401:
+            text = f"What answers on the port of statusd on {self._link.name} is another program: it refuses the token."
+            raise StatusdError(text, hint="Press p, or use gpudash push, to start statusd again.")
         if status == 409:
             raise Refused(f"The host refuses: {answer.get('error', 'no reason told')}.", hint=_room(answer))
         if status >= 400 and not (may_be_ill and status == 503):

@@ -15,7 +15,6 @@ import contextlib
 import fcntl
 import json
 import os
-import secrets
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -79,7 +78,7 @@ def close_tunnels(folder: Path, request: CloseRequest, *, timeout: float, clock:
     for lock in folder.glob("*.lock"):
         meant = [tunnel for tunnel in _read(lock.with_suffix(".json")) if request.fits(tunnel)]
         if meant and not _is_dead(lock):
-            _write(lock.with_name(f"{lock.stem}.close-{secrets.token_hex(4)}"), asdict(request))
+            _write(lock.with_name(f"{lock.stem}.close-{os.urandom(4).hex()}"), asdict(request))
             asked += meant
     deadline = clock.monotonic() + timeout
     left = asked
@@ -165,7 +164,7 @@ class Registry:
     def _claim(self) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         while True:
-            self._stem = f"{os.getpid()}-{secrets.token_hex(4)}"
+            self._stem = f"{os.getpid()}-{os.urandom(4).hex()}"
             path = self._folder / f"{self._stem}.lock"
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             fcntl.flock(handle, fcntl.LOCK_EX)

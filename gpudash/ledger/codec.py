@@ -26,7 +26,7 @@ _Reader = Callable[[Any], Any]
 
 def stamp(moment: datetime) -> str:
     """A moment as text that sorts by time: ``2026-03-01T12:00:00.000000Z``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def moment(text: str) -> datetime:
@@ -50,22 +50,8 @@ def loads(cls: type[T], text: str) -> T:
 
 def pack(value: object) -> Any:
     """The same value in JSON's own types. A field that holds its default is left out."""
-    if value is None or value.__class__ in _PLAIN:
-        return value
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, datetime):
-        return stamp(value)
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, Mapping):
-        return {str(name): pack(item) for name, item in value.items()}
-    if isinstance(value, tuple | list | set | frozenset):
-        return [pack(item) for item in value]
-    if is_dataclass(value) and not isinstance(value, type):
-        pairs = ((name, getattr(value, name), default) for name, default in _defaults(type(value)))
-        return {name: pack(item) for name, item, default in pairs if item is not default}
-    return str(value)
+    kind = value.__class__
+    return value if kind in _PLAIN else _packer(cast(Hashable, kind))(value)
 
 
 def unpack(cls: type[T], plain: object) -> T:
@@ -89,7 +75,7 @@ def unpack(cls: type[T], plain: object) -> T:
     return cls(**found)
 
 
-_PLAIN = frozenset({str, int, float, bool})
+_PLAIN = frozenset({str, int, float, bool, NoneType})
 
 
 def _is_required(item: Field[Any]) -> bool:
@@ -97,8 +83,33 @@ def _is_required(item: Field[Any]) -> bool:
 
 
 @cache
-def _defaults(cls: type) -> tuple[tuple[str, object], ...]:
-    return tuple((item.name, item.default) for item in fields(cls))
+def _packer(kind: Any) -> _Reader:
+    """How values of exactly this class are packed: a long list has a hundred thousand of a dozen classes."""
+    if issubclass(kind, Enum):
+        return lambda value: value.value
+    if issubclass(kind, datetime):
+        return stamp
+    if issubclass(kind, timedelta):
+        return timedelta.total_seconds
+    if issubclass(kind, Mapping):
+        return lambda value: {str(name): pack(item) for name, item in value.items()}
+    if issubclass(kind, tuple | list | set | frozenset):
+        return lambda value: [pack(item) for item in value]
+    return _fields_packer(kind) if is_dataclass(kind) else str
+
+
+def _fields_packer(kind: Any) -> _Reader:
+    pairs = tuple((item.name, item.default) for item in fields(kind))
+
+    def packed(value: Any) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, default in pairs:
+            item = getattr(value, name)
+            if item is not default:
+                found[name] = item if item.__class__ in _PLAIN else pack(item)
+        return found
+
+    return packed
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -24,12 +25,7 @@ def save_listing(db: Database, listing: Listing[Instance]) -> None:
     keep the age of the answer that did.
     """
     with db.write() as connection:
-        row = connection.execute(
-            f"SELECT {_COLUMNS} FROM listings WHERE account = ? AND region = ?",  # noqa: S608 — our own words only
-            (listing.account, listing.region),
-        ).fetchone()
-        kept = None if row is None else _listing(row)
-        merged = listing if listing.complete or kept is None else _merge(kept, listing)
+        merged = listing if listing.complete else _merged(connection, listing)
         connection.execute(
             f"INSERT OR REPLACE INTO listings ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 — the same
             (
@@ -97,7 +93,14 @@ def load_statuses(db: Database) -> dict[InstanceKey, tuple[HostStatus, datetime]
     return found
 
 
-def _merge(kept: Listing[Instance], partial: Listing[Instance]) -> Listing[Instance]:
+def _merged(connection: sqlite3.Connection, partial: Listing[Instance]) -> Listing[Instance]:
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM listings WHERE account = ? AND region = ?",  # noqa: S608 — our own words only
+        (partial.account, partial.region),
+    ).fetchone()
+    if row is None:
+        return partial
+    kept = _listing(row)
     items = {item.key: item for item in kept.items}
     unseen = items.keys() - {item.key for item in partial.items}
     items.update({item.key: item for item in partial.items})

@@ -28,8 +28,8 @@ class NewDisk:
 
     sizes: tuple[tuple[str, int], ...]
     """GB without a word, each with the option that says otherwise."""
-    a_gb: Price
-    """USD an hour for one GB."""
+    a_gb: Price | None
+    """USD an hour for one GB; None is unknown."""
     unknown_with: tuple[str, ...] = ()
     """Options with which nobody can tell the size or the price."""
     beside: Price | None = None
@@ -37,7 +37,7 @@ class NewDisk:
 
     def price(self, options: Mapping[str, str]) -> Price | None:
         """USD an hour with those options; None where it is unknown."""
-        if any(name in options for name in self.unknown_with):
+        if self.a_gb is None or any(name in options for name in self.unknown_with):
             return None
         told = [options.get(name, str(size)) for name, size in self.sizes]
         if not all(size.isdecimal() for size in told):

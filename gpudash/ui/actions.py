@@ -46,6 +46,11 @@ class Situation(Protocol):
         ...
 
     @property
+    def nothing(self) -> str:
+        """The answer where there is no target."""
+        ...
+
+    @property
     def can_undo(self) -> bool:
         """An end is still held back."""
         ...
@@ -61,7 +66,7 @@ READ_ONLY = "Read-only: nothing is changed from here. Start without --read-only,
 
 
 def _one(situation: Situation) -> str | None:
-    return None if situation.targets else "No instance is selected."
+    return None if situation.targets else situation.nothing
 
 
 def _verb(verb: Verb) -> Reason:
@@ -69,7 +74,7 @@ def _verb(verb: Verb) -> Reason:
         if situation.read_only:
             return READ_ONLY
         if not situation.targets:
-            return "No instance is selected."
+            return situation.nothing
         answers = [situation.against(verb, record) for record in situation.targets]
         return answers[0] if all(answers) else None
 
@@ -88,7 +93,7 @@ def _rename(situation: Situation) -> str | None:
 
 def _ssh(situation: Situation) -> str | None:
     if not situation.targets:
-        return "No instance is selected."
+        return situation.nothing
     if len(situation.targets) > 1:
         return "A shell opens on one instance; clear the marks first (Esc)."
     record = situation.targets[0]
@@ -101,7 +106,7 @@ def _ssh(situation: Situation) -> str | None:
 
 def _tunnels(situation: Situation) -> str | None:
     if not situation.targets:
-        return "No instance is selected."
+        return situation.nothing
     record = situation.targets[0]
     if record.instance.ssh is None and not record.tunnels:
         return f"{record.instance.name or record.key.id} has no address to tunnel to ({record.instance.state.value})."
@@ -254,7 +259,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("open", "enter", "its instance", "In a list: the page of the instance that the row is about.", "rows",
            frozenset({"tunnels", "events", "leftovers", "costs"}), footer=3),
     Action("close_tunnel", "x,t", "close", "In the list of tunnels: close it for good.", "rows",
-           frozenset({"tunnels"}), footer=1),
+           frozenset({"tunnels"}), Danger.CHANGES, footer=1),
     Action("copy_url", "y", "copy url", "In the list of tunnels: copy its URL.", "rows", frozenset({"tunnels"}), footer=2),
     Action("copy_event", "y", "copy", "In the list of events: copy the line.", "rows", frozenset({"events"}), footer=2),
     Action("copy_id", "y", "copy id", "In the list of leftovers: copy its id.", "rows", frozenset({"leftovers"}), footer=2),
@@ -265,9 +270,9 @@ ACTIONS: tuple[Action, ...] = (
     Action("next_period", "m", "another span", "In costs: this month, the last one, 30 days, 7 days, today.", "rows",
            frozenset({"costs"}), footer=2),
     Action("bounds", "b,enter", "bounds", "In the list of endpoints: how few and how many workers.", "rows",
-           frozenset({"endpoints"}), footer=1),
+           frozenset({"endpoints"}), Danger.CHANGES, footer=1),
     Action("purge", "x", "purge queue", "In the list of endpoints: throw away the jobs that wait.", "rows",
-           frozenset({"endpoints"}), footer=2),
+           frozenset({"endpoints"}), Danger.DESTROYS, footer=2),
     Action("order", "enter", "order", "On the board of offers: to the order.", "rows", frozenset({"launch"}), footer=1),
     Action("next_field", "tab", "next field", "On the board of offers: the next field.", "rows", frozenset({"launch"}),
            footer=2),
@@ -276,7 +281,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("options", "ctrl+o", "options", "On the board of offers: what only that cloud knows.", "rows",
            frozenset({"launch"}), footer=3),
     Action("cancel_launch", "X", "end it", "While a launch is under way: end what it makes.", "rows",
-           frozenset({"launch"})),
+           frozenset({"launch"}), Danger.DESTROYS),
     *(
         Action(f"part.{name}", str(number), name, f"On the page of one instance: {name}.", "rows", _PAGE,
                arguments=f"'{name}'")

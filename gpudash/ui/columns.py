@@ -223,7 +223,7 @@ FLEET: tuple[Column[Record], ...] = (
     Column("spent", "SPENT", 8, cells.spent, spent_so_far, weight=2, grow=2, right=True, key="C", falling=True),
     Column("idle", "IDLE", 12, cells.idle, _idle, weight=3, grow=4, key="I"),
     Column("lease", "LEASE", 12, cells.lease, _lease, weight=6, key="L", screens=_WIDE),
-    Column("ends", "ENDS", 13, cells.ends, ends_at, weight=1, grow=4, key="E"),
+    Column("ends", "ENDS", 15, cells.ends, ends_at, weight=1, grow=2, key="E"),
     Column("projected", "AT END", 9, cells.projected, None, weight=10, right=True, screens=(180, 10_000)),
     Column("tunnels", "TUN", 3, cells.tunnels, _up, weight=7, right=True, falling=True, live=False),
 )

@@ -209,7 +209,15 @@ async def _start_hosts(fleet: FleetPort) -> None:
 
 def _is_first_run(run: Run) -> bool:
     clouds = [account for account in run.config.accounts.values() if account.provider != "sandbox"]
-    return not run.demo and not run.synthetic and not clouds
+    return not run.demo and not run.synthetic and not clouds and not _has_sandbox_hosts()
+
+
+def _has_sandbox_hosts() -> bool:
+    """Who has filled the sandbox knows the way, and wants to see its hosts."""
+    try:
+        return any(not name.startswith(".") for name in os.listdir(paths.sandbox_dir() / "hosts"))
+    except OSError:
+        return False
 
 
 def _keep_frame(app: App[Any], early: EarlyFrame) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from datetime import timedelta
@@ -266,7 +267,12 @@ def tunnel_lines(tunnels: Sequence[Tunnel], scene: Scene, limit: int) -> list[Li
 
 def ssh_line(argv: Sequence[str]) -> Line:
     """The command of a shell, ready to be pasted."""
-    return labelled("ssh", ((shlex.join(argv), "text"), ("  y copies", "muted"))) if argv else ()
+    return labelled("ssh", ((shell_words(argv), "text"), ("  y copies", "muted"))) if argv else ()
+
+
+def shell_words(argv: Sequence[str]) -> str:
+    """The command as a shell takes it, with ``~`` for the person's own folder, so that more of it is seen."""
+    return shlex.join(argv).replace(f" {os.path.expanduser('~')}/", " ~/")
 
 
 def event_lines(events: Sequence[Event], scene: Scene, limit: int) -> list[Line]:

@@ -34,9 +34,10 @@ MANY = 3
 class FleetSituation(Situation):
     """What keys act on: the marked records, else the one under the cursor."""
 
-    def __init__(self, fleet: FleetPort, targets: Sequence[Record]) -> None:
+    def __init__(self, fleet: FleetPort, targets: Sequence[Record], nothing: str = "No instance is selected.") -> None:
         self._fleet = fleet
         self._targets = tuple(targets)
+        self._nothing = nothing
 
     @property
     def read_only(self) -> bool:
@@ -45,6 +46,10 @@ class FleetSituation(Situation):
     @property
     def targets(self) -> Sequence[Record]:
         return self._targets
+
+    @property
+    def nothing(self) -> str:
+        return self._nothing
 
     @property
     def can_undo(self) -> bool:

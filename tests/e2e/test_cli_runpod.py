@@ -39,7 +39,8 @@ def test_a_pod_behind_the_proxy_is_not_tried_in_vain(cli: Cli, fake: FakeRunpod)
     with socket.create_server(("127.0.0.1", 0)) as proxy:
         pod.proxy = proxy.getsockname()
         cli.ok("adopt", "typed")
-        for command in ("push typed", "tunnel typed -L 8000", "ready typed --timeout 60s", "keepalive typed"):
+        commands = ("push typed", "tunnel typed -L 8000", "ready typed --timeout 60s", "keepalive typed")
+        for command in (*commands, "ssh typed -- nvidia-smi"):
             began = time.monotonic()
             answer = cli(*command.split())
             assert (answer.code, time.monotonic() - began < 20) == (4, True), answer

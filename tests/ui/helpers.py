@@ -31,11 +31,16 @@ class Stage:
     async def press(self, *keys: str) -> None:
         """As `pilot.press`, which waits 60 ms a key for the CPU to calm down."""
         for key in keys:
+            await self.press_fast(key)
+
+    async def press_fast(self, *keys: str) -> None:
+        """All of them before anything is awaited."""
+        for key in keys:
             name = _character_to_key(key) if len(key) == 1 else key
             event = events.Key(name, key if len(key) == 1 else " " if key == "space" else None)
             event.set_sender(self.app)
             self.app.post_message(event)
-            await self.settle()
+        await self.settle()
 
     async def settle(self) -> None:
         """Let messages, workers of keys and gathered changes through; `pilot.pause` waits for the CPU."""

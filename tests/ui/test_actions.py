@@ -53,9 +53,9 @@ def test_each_action_has_words_and_a_method(action: actions.Action) -> None:
         assert hasattr(owners[screen], f"action_{action.id.partition('.')[0]}"), (screen, action.id)
 
 
-def test_whatever_changes_the_world_has_a_reason_when_it_cannot() -> None:
+def test_whatever_changes_an_instance_has_a_reason_when_it_cannot() -> None:
     for action in ACTIONS:
-        if action.danger is not Danger.NONE:
+        if action.danger is not Danger.NONE and action.group == "act":
             assert action.reason is not None, action.id
 
 

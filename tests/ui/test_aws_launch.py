@@ -79,9 +79,7 @@ async def test_options_go_to_ec2_and_the_price_stands_there_before_anything_is_a
     cloud: AwsCloud, session: Session
 ) -> None:
     async with wizard(session) as (app, pilot, fleet, screen):
-        assert "1×A10G in us-east-1 (aws) for 4h costs at most ~$4.09, ~$0.06 of it for its disk" in words(
-            screen, "#summary"
-        )
+        assert "1×A10G in us-east-1 (aws) for 4h costs at most ~$4.09 (~$0.06 disk)" in words(screen, "#summary")
         assert "if none is free: us-west-2" in words(screen, "#summary")
         await fill(
             app, pilot, ami="/test/linux", disk_gb="60", ssh_cidr=f"{HERE}/32", instance_profile="none",

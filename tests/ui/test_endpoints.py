@@ -149,17 +149,6 @@ async def test_a_purge_asks_first_on_cancel(cloud: RunpodCloud) -> None:
         await until(on, lambda: fake.jobs == [], "the queue is empty")
 
 
-@pytest.mark.parametrize("key", ["b", "x", "enter"])
-async def test_read_only_answers_why(cloud: RunpodCloud, key: str) -> None:
-    """No dialog opens."""
-    cloud.fake.add_endpoint(name="chat")
-    async with screen(cloud, read_only=True) as on:
-        await listed(on)
-        await on.press(key)
-        assert isinstance(on.app.screen, EndpointsScreen)
-        assert "Read-only" in on.answer
-
-
 async def test_a_load_balancer_has_no_queue_to_purge(cloud: RunpodCloud) -> None:
     """The key says so."""
     cloud.fake.add_endpoint(name="web", kind="LOAD_BALANCER")

@@ -1,45 +1,21 @@
-"""Every key of the table, on every screen, in every state of an instance: it acts on its target, or answers why not."""
+"""Keys over several marked instances, keys that come faster than the screen, and the words of the help."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from textual import events
 
-from gpudash.clock import ManualClock
-from gpudash.fleet.record import Record
 from gpudash.model.instance import InstanceKey
-from gpudash.model.policy import EndAction
-from gpudash.ui.actions import ACTIONS, READ_ONLY, Action, Danger
+from gpudash.ui.actions import ACTIONS, Action
 from gpudash.ui.screens.confirm import ConfirmEnd, ConfirmMany, ConfirmRestart
 from gpudash.ui.screens.extend import ExtendScreen
-from gpudash.ui.screens.launch import LaunchScreen
 from gpudash.ui.synthetic.memory import MemoryFleet
-from gpudash.ui.synthetic.sample import NOW, sample_fleet
+from gpudash.ui.synthetic.sample import sample_fleet
 from tests.ui.helpers import Stage, stage
+from tests.ui.keytable import CANNOT
 
-ANYWHERE = {"launch"}
-LIVE = {
-    "extend", "restart", "rename", "keep_awake", "terminate", "push", "adopt", "toggle_tunnels", "ssh", "copy_ssh",
-}  # fmt: skip
-CAN = {
-    "old-test": LIVE | {"stop", "hibernate"},  # running, unguarded, EC2
-    "serve-mixtral": LIVE | {"stop", "hibernate"},  # running, armed, EC2
-    "comfy": LIVE | {"stop"},  # idle
-    "eval": LIVE | {"stop"},  # parked, degraded
-    "sweep-3": LIVE | {"stop"},  # pending
-    "train-llama": LIVE,  # a cloud that cannot stop
-    "probe-7": {"terminate", "toggle_tunnels", "ssh", "copy_ssh"},  # STILL BILLING
-    "notebooks": {"start", "terminate"},  # stopped
-}
-"""What can be done to each instance of the scene, beside looking at it."""
-OPENS: dict[str, type] = {
-    "launch": LaunchScreen, "extend": ExtendScreen, "stop": ConfirmEnd, "hibernate": ConfirmEnd, "terminate": ConfirmEnd,
-}  # fmt: skip
-CALLS = {"keep_awake", "start", "push", "adopt", "toggle_tunnels"}
-ENDS = {"stop": EndAction.STOP, "hibernate": EndAction.HIBERNATE, "terminate": EndAction.TERMINATE}
 VERBS = [action for action in ACTIONS if action.reason is not None and action.group == "act"]
 
 
@@ -72,63 +48,6 @@ async def confirm(on: Stage) -> None:
         await on.press(*dialog.must_type, "enter", "enter")
 
 
-def settle_world(fleet: MemoryFleet, records: Sequence[Record]) -> None:
-    """The cloud does what it was asked for, and then all is as before."""
-    fleet.calls.clear()
-    for operation in list(fleet.store.operations.values()):
-        if operation.id.startswith("op-") and operation.stage.is_open:
-            fleet.store.operations.pop(operation.id)
-    for record in records:
-        fleet.store.records[record.key] = record
-        fleet.put(record.instance)
-
-
-@pytest.mark.parametrize("page", [False, True], ids=["fleet", "instance"])
-@pytest.mark.parametrize("name", CAN)
-async def test_every_verb_acts_on_its_target_or_answers_why(name: str, page: bool) -> None:
-    fleet = sample_fleet()
-    async with stage(fleet) as on:
-        await on.go_to(name)
-        (record,) = on.fleet_screen.targets()
-        if page:
-            await on.press("enter")
-        here = on.app.screen
-        for action in VERBS:
-            if action.id == "ssh" or (page and "instance" not in action.screens):
-                continue
-            for key in keys_of(action):
-                await on.press(key)
-                if action.id not in CAN[name] | ANYWHERE:
-                    assert action.reason is not None
-                    assert on.answer == action.reason(on.fleet_screen.situation()) != "", (action.id, on.answer)
-                    assert asked(fleet) == []
-                    assert on.app.screen is here
-                elif action.id in ENDS:
-                    await confirm(on)
-                    assert asked(fleet) == [("end", record.key)], action.id
-                    assert fleet.calls[0][1][1] is ENDS[action.id]  # type: ignore[index]
-                elif action.id == "restart":
-                    await confirm(on)
-                    assert asked(fleet) == [("restart", record.key)]
-                elif action.id == "rename":
-                    await on.press("n", "2", "enter")
-                    assert asked(fleet) == [("rename", record.key)]
-                elif action.id in OPENS:
-                    assert isinstance(on.app.screen, OPENS[action.id])
-                    if action.id == "extend":
-                        await on.press("enter")
-                        assert asked(fleet) == [("extend", record.key)]
-                    else:
-                        assert asked(fleet) == []
-                elif action.id in CALLS:
-                    assert asked(fleet) == [(action.id, record.key)]
-                else:
-                    assert action.id == "copy_ssh"
-                    assert "198.51.100" in on.app.clipboard
-                await close(on, here)
-                settle_world(fleet, [record])
-
-
 async def test_undo_takes_back_what_was_asked_last_and_nothing_else() -> None:
     fleet = sample_fleet()
     async with stage(fleet) as on:
@@ -141,44 +60,6 @@ async def test_undo_takes_back_what_was_asked_last_and_nothing_else() -> None:
         )
         await on.press("u")
         assert [what for call, what in fleet.calls if call == "cancel"] == [newest.id]
-
-
-@pytest.mark.parametrize("page", [False, True], ids=["fleet", "instance"])
-async def test_read_only_answers_to_every_key_that_changes_something(page: bool) -> None:
-    fleet = sample_fleet(read_only=True)
-    async with stage(fleet) as on:
-        for name in CAN:
-            await on.go_to(name)
-            if page:
-                await on.press("enter")
-            here = on.app.screen
-            for action in ACTIONS:
-                if action.danger is Danger.NONE or (page and "instance" not in action.screens):
-                    continue
-                for key in keys_of(action):
-                    await on.press(key)
-                    assert on.answer == READ_ONLY or action.id == "undo", (action.id, on.answer)
-                    assert on.app.screen is here
-            await close(on, on.fleet_screen)
-        assert asked(fleet) == []
-
-
-async def test_with_nothing_selected_every_verb_says_so() -> None:
-    async with stage(MemoryFleet(ManualClock(NOW))) as on:
-        for action in VERBS:
-            for key in keys_of(action):
-                await on.press(key)
-                if action.id == "launch":
-                    assert isinstance(on.app.screen, LaunchScreen)
-                elif action.id == "undo":
-                    assert "Nothing is held back" in on.answer
-                else:
-                    assert on.answer == "No instance is selected.", action.id
-                await close(on, on.fleet_screen)
-        for key in ("enter", "space", "shift+up", "shift+down", "ctrl+a"):
-            await on.press(key)
-            assert on.answer == "No instance is selected."
-            assert on.app.screen is on.fleet_screen
 
 
 MARKED = ("comfy", "train-llama", "notebooks", "probe-7")
@@ -197,7 +78,7 @@ async def test_with_marks_every_verb_goes_to_all_that_can_and_to_no_other(action
         able = {
             r.key
             for r in fleet.store.records.values()
-            if r.instance.name in MARKED and action.id in CAN[r.instance.name]
+            if r.instance.name in MARKED and action.id not in CANNOT[r.instance.name]
         }
         await on.press(keys_of(action)[0])
         if not able:
@@ -211,40 +92,6 @@ async def test_with_marks_every_verb_goes_to_all_that_can_and_to_no_other(action
         if action.id == "toggle_tunnels":  # says of the one without an address that it has none
             able = {r.key for r in fleet.store.records.values() if r.instance.name in MARKED}
         assert {key for _, key in asked(fleet)} == able
-
-
-@pytest.mark.parametrize("read_only", [False, True])
-@pytest.mark.parametrize("door", ["e", "c", "l", "?", "n", "T", "P"])
-async def test_no_key_pressed_on_another_screen_reaches_what_lies_below(door: str, read_only: bool) -> None:
-    """Every key of the table on every screen that shows no instances of its own."""
-    fleet = sample_fleet(read_only=read_only)
-    async with stage(fleet) as on:
-        await on.go_to("comfy")
-        await on.press(door)
-        for action in ACTIONS:
-            if action.id in ("quit", "suspend_process", "back"):
-                continue
-            for key in keys_of(action):
-                if on.app.screen is on.fleet_screen:
-                    await on.press(door)
-                await on.press(key)
-                assert [call for call, _ in asked(fleet) if call not in ("launch",)] == [], (door, key)
-                if read_only:
-                    assert asked(fleet) == []
-
-
-@pytest.mark.parametrize("door", ["x", "X", "+", "m"])
-async def test_no_key_but_the_dialogs_own_does_anything_in_a_dialog(door: str) -> None:
-    fleet = sample_fleet()
-    async with stage(fleet) as on:
-        await on.go_to("comfy")
-        for key in (key for action in ACTIONS for key in keys_of(action)):
-            if key in ("enter", "space", "q", "ctrl+q", "ctrl+c", "ctrl+z", "escape"):
-                continue
-            if on.app.screen is on.fleet_screen:
-                await on.press(door)
-            await on.press(key)
-            assert asked(fleet) == [], (door, key)
 
 
 @pytest.mark.parametrize("door", ["n", "e", "enter", "?", "X", "+"])

@@ -1,4 +1,4 @@
-"""Every key of the fleet: what it does, and what it answers where it cannot."""
+"""What single keys lead to, beyond the row that each has in `keytable`."""
 
 from __future__ import annotations
 
@@ -9,103 +9,11 @@ import pytest
 
 from gpudash.model.capability import Verb
 from gpudash.model.policy import EndAction
-from gpudash.ui.actions import ACTIONS, Danger
 from gpudash.ui.screens.confirm import ConfirmEnd, ConfirmMany
-from gpudash.ui.screens.costs import CostsScreen
 from gpudash.ui.screens.events import EventsScreen
-from gpudash.ui.screens.extend import ExtendScreen
-from gpudash.ui.screens.help import HelpScreen
 from gpudash.ui.screens.instance import InstanceScreen
-from gpudash.ui.screens.launch import LaunchScreen
-from gpudash.ui.screens.leftovers import LeftoversScreen
-from gpudash.ui.screens.tunnels import TunnelsScreen
-from gpudash.ui.synthetic.sample import NOW, sample_fleet
+from gpudash.ui.synthetic.sample import sample_fleet
 from tests.ui.helpers import stage
-
-
-@pytest.mark.parametrize(
-    ("key", "screen"),
-    [
-        ("n", LaunchScreen), ("o", LaunchScreen), ("+", ExtendScreen), ("=", ExtendScreen), ("x", ConfirmEnd),
-        ("X", ConfirmEnd), ("enter", InstanceScreen), ("T", TunnelsScreen), ("e", EventsScreen), ("c", CostsScreen),
-        ("l", LeftoversScreen), ("?", HelpScreen), ("f1", HelpScreen),
-    ],
-)  # fmt: skip
-async def test_keys_that_open_a_screen(key: str, screen: type) -> None:
-    async with stage(sample_fleet()) as on:
-        await on.go_to("comfy")
-        await on.press(key)
-        assert isinstance(on.app.screen, screen)
-        await on.press("escape", "escape")
-        assert on.app.screen is on.fleet_screen
-
-
-@pytest.mark.parametrize(
-    ("key", "name", "call"),
-    [("p", "comfy", "push"), ("r", "notebooks", "start"), ("t", "serve-mixtral", "toggle_tunnels"),
-     ("a", "comfy", "keep_awake"), ("d", "old-test", "adopt")],
-)  # fmt: skip
-async def test_keys_that_act_at_once(key: str, name: str, call: str) -> None:
-    fleet = sample_fleet()
-    async with stage(fleet) as on:
-        await on.go_to(name)
-        await on.press(key)
-        assert call in [called for called, _ in fleet.calls]
-        key_of = next(k for k, r in fleet.store.records.items() if r.instance.name == name)
-        asked = next(what for called, what in fleet.calls if called == call)
-        assert key_of in (asked if type(asked) is tuple else (asked,))
-
-
-@pytest.mark.parametrize(
-    ("key", "name", "words"),
-    [
-        ("x", "train-llama", "Lambda cannot stop instances; terminate instead"),
-        ("h", "eval", "RunPod cannot hibernate pods; stop instead"),
-        ("r", "comfy", "only a stopped instance starts"),
-        ("x", "notebooks", "is stopped"),
-        ("s", "notebooks", "has no address"),
-        ("y", "notebooks", "has no address"),
-        ("t", "notebooks", "has no address"),
-        ("+", "probe-7", "is being ended"),
-        ("u", "comfy", "Nothing is held back"),
-        ("m", "notebooks", "is stopped"),
-    ],
-)
-async def test_a_key_that_cannot_act_answers_why(key: str, name: str, words: str) -> None:
-    fleet = sample_fleet()
-    async with stage(fleet) as on:
-        await on.go_to(name)
-        await on.press(key)
-        assert words in on.answer
-        assert fleet.calls == []
-        assert on.app.screen is on.fleet_screen
-
-
-async def test_read_only_changes_nothing_and_says_so() -> None:
-    fleet = sample_fleet(read_only=True)
-    async with stage(fleet) as on:
-        for action in (action for action in ACTIONS if action.danger is not Danger.NONE):
-            for name in ("comfy", "notebooks"):
-                await on.go_to(name)
-                await on.press(action.keys.split(",")[0])
-                words = "Nothing is held back" if action.id == "undo" else "Read-only"
-                assert words in on.answer, action.id
-                assert on.app.screen is on.fleet_screen
-        assert fleet.calls == []
-
-
-LEAVING = {"quit", "suspend_process"}
-
-
-async def test_no_key_fails_on_an_empty_fleet() -> None:
-    from gpudash.clock import ManualClock
-    from gpudash.ui.synthetic.memory import MemoryFleet
-
-    async with stage(MemoryFleet(ManualClock(NOW))) as on:
-        for action in (action for action in ACTIONS if "fleet" in action.screens and action.id not in LEAVING):
-            await on.press(action.keys.split(",")[0])
-            await on.press("escape", "escape")
-            assert on.app.screen is on.fleet_screen, action.id
 
 
 async def test_keep_awake_holds_for_half_an_hour() -> None:

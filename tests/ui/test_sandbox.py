@@ -18,6 +18,7 @@ from gpudash.model.guard import GuardLevel
 from gpudash.model.instance import InstanceState
 from gpudash.providers.sandbox import control
 from gpudash.ui.app import GpudashApp, Options
+from gpudash.ui.launcher import Run, _is_first_run
 from gpudash.ui.screens.fleet import FleetScreen
 from gpudash.ui.widgets.footer import Footer
 from tests.support.waiting import PATIENCE_S
@@ -115,3 +116,10 @@ async def test_a_cloud_that_is_down_is_seen_in_the_strip_and_its_rows_stay() -> 
         words = "".join(segment.text for y in range(2) for segment in strip.render_line(y))
         assert "sandbox ▲" in words or "sandbox ✖" in words
         assert app.screen.view.order
+
+
+def test_who_has_filled_the_sandbox_is_not_welcomed_as_new() -> None:
+    run = Run(Config())
+    assert _is_first_run(run)
+    control.up(1)
+    assert not _is_first_run(run)

@@ -38,6 +38,8 @@ KEYS = [
     *sorted({key for action in ACTIONS for key in action.keys.split(",")} - LEAVING),
     *("tab", "left", "right", "down", "down", "up", "enter", "enter", "escape", "escape", "backspace", "3", "e"),
 ]
+STYLES = Path(themes.__file__).parent / "gpudash.tcss"
+"""Of the real app: a subclass elsewhere would look beside itself."""
 LAST_KEYS = 3
 """What a key asked for begins a moment after it, when the next may have come already."""
 MOST_HOSTS = 6
@@ -103,7 +105,7 @@ class WatchedFleet(Fleet):
 class StayingApp(GpudashApp):
     """The real app, which a click on ``quit`` does not end, so that the walk goes on."""
 
-    CSS_PATH = Path(themes.__file__).parent / "gpudash.tcss"
+    CSS_PATH = STYLES
     is_staying = True
 
     async def run_action(self, action: Any, default_namespace: Any = None, namespaces: Any = None) -> bool:

@@ -67,11 +67,9 @@ def _offers(
             )
 
 
-def _new_disk(kind: TypeFacts, around: Surroundings, region: str) -> NewDisk | None:
+def _new_disk(kind: TypeFacts, around: Surroundings, region: str) -> NewDisk:
     """The root disk, and the public address; an estimate, since an image may need a larger disk."""
     price = around.prices.volume(region, Volume("", 1, "gp3"))
-    if price is None:
-        return None
     size = GPU_DISK_GB if kind.gpu_count else PLAIN_DISK_GB
-    a_gb = Price(price.usd_per_hour, price.source, estimated=True)
+    a_gb = None if price is None else Price(price.usd_per_hour, price.source, estimated=True)
     return NewDisk((("disk_gb", size),), a_gb, unknown_with=("disk_type",), beside=around.prices.public_ipv4())

@@ -25,6 +25,7 @@ from gpudash import __version__
 from gpudash.clock import Clock, SystemClock
 from gpudash.errors import Ambiguous, AuthRefused, ProviderError, RateLimited, Unreachable
 from gpudash.providers.http.answer import Answer, Judge, Verdict, decode, general, http_date, retry_after_s
+from gpudash.providers.http.library import load_httpx
 from gpudash.providers.http.throttle import Gate
 from gpudash.providers.http.transport import Deadline, Timeouts, make_client
 
@@ -282,6 +283,7 @@ class Api:
         self._skew_told = warning is not None
 
     def _authorised(self) -> httpx.Headers:
+        load_httpx()
         import httpx
 
         with self._lock:

@@ -182,7 +182,8 @@ class CostsScreen(ListScreen[CostRow]):
 
     def opened(self) -> None:
         """Only a line of one instance has a page."""
-        self.gpudash.say("These are sums of several instances; Tab groups by instance.", "muted")
+        if self.chosen() is not None:
+            self.gpudash.say("These are sums of several instances; Tab groups by instance.", "muted")
 
     def action_next_view(self) -> None:
         """The same span, grouped otherwise."""
@@ -276,7 +277,7 @@ class CostsByInstance(CostsScreen):
         return CostRow(line, dearest, record=record, burn=None if record is None else burn_of(record))
 
     def opened(self) -> None:
-        row = self.table.record
+        row = self.chosen()
         if row is not None:
             self.open_instance(row.line.key, row.line.label)
 

@@ -95,6 +95,7 @@ class EndpointsScreen(ListScreen[Endpoint]):
     """One row an endpoint, the dearest first."""
 
     title_text = "Pools and endpoints"
+    row_name = "endpoint"
     first_sort = "price"
     first_falling = True
     kind = "endpoints"
@@ -191,9 +192,8 @@ class EndpointsScreen(ListScreen[Endpoint]):
 
     def _chosen(self, verb: Verb) -> Endpoint | None:
         """The endpoint under the cursor, as it is at this key press; None where nothing may be done, with the reason."""
-        endpoint = self.table.record
+        endpoint = self.chosen()
         if endpoint is None:
-            self.gpudash.say("No endpoint is selected.", "tone-warn")
             return None
         reason = READ_ONLY if self.fleet.session.read_only else self.fleet.reason_against_endpoint(verb, endpoint)
         if reason is not None:

@@ -36,6 +36,7 @@ class EventsScreen(ListScreen[Event]):
     """The ledger's diary."""
 
     title_text = "Events"
+    row_name = "event"
     first_sort = "when"
     first_falling = True
     columns: ClassVar[Sequence[Column[Any]]] = (
@@ -83,15 +84,13 @@ class EventsScreen(ListScreen[Event]):
             self.load()
 
     def opened(self) -> None:
-        event = self.table.record
+        event = self.chosen()
         if event is not None:
             self.open_instance(event.key, event.name)
 
     def action_copy_event(self) -> None:
-        event = self.table.record
-        if event is None:
-            self.gpudash.say("No event is selected.", "tone-warn")
-        else:
+        event = self.chosen()
+        if event is not None:
             self.copy(f"{fmt.utc(event.at)} {event.kind} {event.name or event.account}: {event.text}")
 
     def right(self, scene: Scene) -> Line:

@@ -21,7 +21,7 @@ from gpudash.ui.actions import ACTIONS, BY_ID, PARTS, bindings, reason_against
 from gpudash.ui.scene import Line, Scene
 from gpudash.ui.screens.listing import Heading
 from gpudash.ui.sections import Part, Parts, lines_of
-from gpudash.ui.verbs import Verbs
+from gpudash.ui.verbs import FleetSituation, Verbs
 from gpudash.ui.widgets.footer import Footer, FooterFacts
 from gpudash.ui.widgets.page import Page
 from gpudash.ui.widgets.parts import PartsLine
@@ -70,6 +70,9 @@ class InstanceScreen(Verbs):
     def targets(self) -> Sequence[Record]:
         record = self.fleet.store.records.get(self.key)
         return [] if record is None else [record]
+
+    def situation(self) -> FleetSituation:
+        return FleetSituation(self.fleet, self.targets(), "It is gone; nothing can be done to it any more.")
 
     def beat(self) -> None:
         super().beat()

@@ -29,6 +29,7 @@ from gpudash.model.policy import EndAction
 from gpudash.ui import format as fmt
 from gpudash.ui.actions import BY_ID, READ_ONLY, bindings
 from gpudash.ui.columns import Column
+from gpudash.ui.panels import cells_of
 from gpudash.ui.scene import Line, Scene
 from gpudash.ui.screens.dialog import Lines
 from gpudash.ui.screens.launch_options import LaunchOptionsScreen, Wishes
@@ -38,6 +39,7 @@ from gpudash.ui.view import Fields, Filter
 from gpudash.ui.widgets.filter_bar import FilterBar
 from gpudash.ui.widgets.footer import FooterFacts
 
+_ASKED_ALREADY = "It is asked for already; Esc goes back to the table."
 _ACTIONS = (EndAction.STOP, EndAction.HIBERNATE, EndAction.TERMINATE)
 
 
@@ -171,6 +173,7 @@ class LaunchScreen(ListScreen[Offer]):
     """Board, order, steps."""
 
     title_text = "Launch"
+    row_name = "offer"
     keeps_filter = False
     first_sort = "price"
     columns: ClassVar[Sequence[Column[Any]]] = COLUMNS
@@ -357,7 +360,7 @@ class LaunchScreen(ListScreen[Offer]):
             return [((order, "tone-warn"),), ()]
         offer = order.offer or self.table.record
         assert offer is not None
-        return list(summary_lines(order, offer, scene))
+        return list(summary_lines(order, offer, scene, width - 1))
 
     def action_next_field(self) -> None:
         """On to the next field of the order."""
@@ -369,7 +372,7 @@ class LaunchScreen(ListScreen[Offer]):
 
     def action_order(self) -> None:
         """From the board to the button."""
-        if self.table.record is not None:
+        if self.chosen() is not None:
             self.query_one("#launch", Button).focus()
 
     def filter_changed(self) -> None:
@@ -409,8 +412,11 @@ class LaunchScreen(ListScreen[Offer]):
 
     def action_options(self) -> None:
         """What only the cloud of the offer under the cursor knows."""
-        offer = self.table.record
-        if offer is None or self.operation_id is not None:
+        if self.operation_id is not None:
+            self.gpudash.say(_ASKED_ALREADY, "tone-warn")
+            return
+        offer = self.chosen()
+        if offer is None:
             return
 
         def against(wishes: Wishes) -> str | None:
@@ -438,7 +444,7 @@ class LaunchScreen(ListScreen[Offer]):
     def _launch(self) -> None:
         order = self.order
         if self.operation_id is not None:
-            self.gpudash.say("It is asked for already; Esc goes back to the table.", "tone-warn")
+            self.gpudash.say(_ASKED_ALREADY, "tone-warn")
         elif isinstance(order, LaunchOrder):
             self.gpudash.carry_out(self._send(order))
         else:
@@ -518,21 +524,25 @@ class LaunchScreen(ListScreen[Offer]):
         self.view.filter = Filter.parse(text, self.view.fields)
 
 
-def summary_lines(order: LaunchOrder, offer: Offer, scene: Scene) -> tuple[Line, Line]:
+def summary_lines(order: LaunchOrder, offer: Offer, scene: Scene, width: int) -> tuple[Line, Line]:
     """What the lease costs, and what will guard it; then what the lease ends with."""
     deadline = order.policy.lease_deadline
     lease = timedelta(0) if deadline is None else timedelta(seconds=round((deadline - scene.now).total_seconds()))
     # A lease of 4 h is 4 h on screen, though a moment has passed since it was planned.
     lease = timedelta(minutes=max(1, round(lease.total_seconds() / 60)))
     machine, disk = (cost(price, lease) for price in offer.meters(order.options))
-    of_it = f", {fmt.money(disk)} of it for its disk" if disk.usd else ", and its disk" if disk.unknown else ""
+    of_it = f" ({fmt.money(disk)} disk)" if disk.usd else " and its disk" if disk.unknown else ""
     first: Line = (
         (f"{offer.gpu_count}×{offer.gpu}", "value"),
         (f" in {offer.region} ({offer.account}{', spot' if order.spot else ''}) for ", "text"),
         (fmt.short_length(lease), "value"),
         (" costs at most ", "text"),
         (fmt.money(machine + disk), "value"),
-        (of_it, "muted"),
+    )
+    if cells_of(first) + len(of_it) <= width:
+        first = (*first, (of_it, "muted"))
+    first = (
+        *first,
         ("" if offer.available is not False else "   the cloud says it has none now", "tone-warn"),
     )
     idle = order.policy.idle_timeout

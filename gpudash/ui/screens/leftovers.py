@@ -38,6 +38,7 @@ class LeftoversScreen(ListScreen[Leftover]):
     """One row a leftover, dearest first."""
 
     title_text = "Leftovers: what bills without a running instance"
+    row_name = "leftover"
     first_sort = "month"
     first_falling = True
     columns: ClassVar[Sequence[Column[Any]]] = (
@@ -73,7 +74,7 @@ class LeftoversScreen(ListScreen[Leftover]):
         return told.items()
 
     def opened(self) -> None:
-        item = self.table.record
+        item = self.chosen()
         if item is None:
             return
         keys = self.fleet.store.records
@@ -86,10 +87,8 @@ class LeftoversScreen(ListScreen[Leftover]):
             )
 
     def action_copy_id(self) -> None:
-        item = self.table.record
-        if item is None:
-            self.gpudash.say("Nothing is selected.", "tone-warn")
-        else:
+        item = self.chosen()
+        if item is not None:
             self.copy(item.id)
 
     def right(self, scene: Scene) -> Line:

@@ -58,6 +58,8 @@ class ListScreen(Filtering, Generic[R]):
     kind: ClassVar[str] = ""
     """Its name in the key table, where it has keys of its own."""
     title_text: ClassVar[str] = ""
+    row_name: ClassVar[str] = "line"
+    """What one row is called in an answer."""
     columns: ClassVar[Sequence[Column[Any]]] = ()
     first_sort: ClassVar[str] = ""
     first_falling: ClassVar[bool] = False
@@ -136,6 +138,12 @@ class ListScreen(Filtering, Generic[R]):
         self._show_footer()
         for heading in self.query(Heading):
             heading.update_lines()
+
+    def chosen(self) -> R | None:
+        """The row under the cursor; that there is none is the answer to the key."""
+        if self.table.record is None:
+            self.gpudash.say(f"No {self.row_name} is selected.", "tone-warn")
+        return self.table.record
 
     def can_act(self, action: Action) -> bool:
         """Whether a key of this list can act now; it is grey where there is no row to act on."""

@@ -33,6 +33,7 @@ class TunnelsScreen(ListScreen[Tunnel]):
     """One row a forward."""
 
     title_text = "Tunnels"
+    row_name = "tunnel"
     first_sort = "name"
     kind = "tunnels"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("tunnels"), again("tunnels")]
@@ -78,9 +79,8 @@ class TunnelsScreen(ListScreen[Tunnel]):
         return ((f"{up} of {len(self.view.rows)} up", "tone-good" if up == len(self.view.rows) else "tone-warn"),)
 
     def action_close_tunnel(self) -> None:
-        tunnel = self.table.record
+        tunnel = self.chosen()
         if tunnel is None:
-            self.gpudash.say("No tunnel is selected.", "tone-warn")
             return
         if self.fleet.session.read_only:
             self.gpudash.say(READ_ONLY, "tone-warn")
@@ -94,7 +94,7 @@ class TunnelsScreen(ListScreen[Tunnel]):
         return next((key for key in keys if (key.account, key.id) == (tunnel.account, tunnel.instance_id)), None)
 
     def opened(self) -> None:
-        tunnel = self.table.record
+        tunnel = self.chosen()
         if tunnel is not None:
             self.open_instance(self._key_of(tunnel), tunnel.name)
 
@@ -104,8 +104,7 @@ class TunnelsScreen(ListScreen[Tunnel]):
         self.load()
 
     def action_copy_url(self) -> None:
-        tunnel = self.table.record
+        tunnel = self.chosen()
         if tunnel is None:
-            self.gpudash.say("No tunnel is selected.", "tone-warn")
             return
         self.copy(f"http://127.0.0.1:{tunnel.local}")

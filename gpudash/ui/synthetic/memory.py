@@ -316,7 +316,7 @@ class MemoryFleet:
         return [*self.cloud.intervals.get(key, ()), *(record.accrual.open if record else ())]
 
     async def open_tunnel(self, key: InstanceKey, remote: int, local: int | None = None) -> Tunnel:
-        self._call("open_tunnel", (key, remote))
+        self.calls.append(("open_tunnel", (key, remote)))
         name = self.store.records[key].instance.name
         tunnel = Tunnel(
             key.account, key.id, name, remote, local or remote, TunnelState.UP, 1, "dashboard", since=self.clock.now()
@@ -325,12 +325,12 @@ class MemoryFleet:
         return tunnel
 
     async def close_tunnel(self, key: InstanceKey, remote: int) -> None:
-        self._call("close_tunnel", (key, remote))
+        self.calls.append(("close_tunnel", (key, remote)))
         left = [t for t in self._tunnels() if (t.account, t.instance_id, t.remote) != (key.account, key.id, remote)]
         self._tell(self.store.apply_tunnels(left))
 
     async def toggle_tunnels(self, key: InstanceKey) -> bool:
-        self._call("toggle_tunnels", key)
+        self.calls.append(("toggle_tunnels", key))  # allowed in read-only: nothing changes at a cloud
         mine = self.store.records[key].tunnels
         if not mine:
             await self.open_tunnel(key, 8000)

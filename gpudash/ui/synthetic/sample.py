@@ -15,7 +15,7 @@ from gpudash.model.event import Event
 from gpudash.model.host import GpuProcess, GpuReading, HostEvent, HostStatus, Signal, Verdict
 from gpudash.model.instance import Instance, InstanceKey, InstanceState, SshAddress
 from gpudash.model.money import Amount, Interval, Price
-from gpudash.model.offer import Offer
+from gpudash.model.offer import NewDisk, Offer
 from gpudash.model.operation import Operation, Stage
 from gpudash.model.policy import EndAction, Policy
 from gpudash.model.tunnel import Tunnel, TunnelState
@@ -26,6 +26,9 @@ from gpudash.ui.synthetic.past import remember
 
 NOW = datetime(2026, 3, 3, 14, 2, 11, tzinfo=UTC)
 _M = timedelta(minutes=1)
+_POD_DISK = NewDisk(
+    (("disk_gb", 50), ("volume_gb", 20)), Price(Decimal("0.10") / 730, "simulated", True), ("template",)
+)
 
 
 def sample_fleet(*, read_only: bool = False, config: Config | None = None) -> MemoryFleet:
@@ -343,6 +346,7 @@ def offers() -> tuple[Offer, ...]:
             available,
             NOW - timedelta(seconds=8),
             disk_gb=100,
+            new_disk=_POD_DISK if account == "runpod" else None,
         )
         for account, region, gpu, count, vram, usd, spot, available in table
     )
