@@ -47,7 +47,10 @@ class Tidier:
         self._due = {place: _Due(0.0) for place in self._left_behind() if place[0] in desk.accounts}
 
     def note(self, account: str, region: str) -> None:
-        """An instance of ours has ended there, or its launch was refused. Nothing where the session may not change the account."""
+        """An instance of ours has ended there, or its launch was refused.
+
+        Nothing where the session may not change the account.
+        """
         if self._forbidden(account):
             return
         self._mark(account, region).touch()
