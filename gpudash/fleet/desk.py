@@ -23,6 +23,7 @@ from gpudash.model.operation import Operation, Stage, Step
 
 if TYPE_CHECKING:
     from gpudash.config import Config
+    from gpudash.fleet.hostpoll import HostReading
     from gpudash.hosts import Hosts
     from gpudash.ledger import Ledger
 
@@ -55,6 +56,8 @@ class Desk:
     on_operation: Callable[[Operation], None] = lambda op: None
     on_refused_launch: Callable[[str, str], None] = lambda account, region: None
     """Hears of each account and region in which a launch may have left what it prepared."""
+    on_reading: Callable[[HostReading], None] = lambda reading: None
+    """Hears what a daemon said while an action was at its host: the newest evidence there is."""
     looked: dict[tuple[str, str], datetime] = field(default_factory=dict)
     """When each region was last listed in this session, by the listing's own `asked_at`."""
     fresh: set[str] = field(default_factory=set)

@@ -102,6 +102,7 @@ class Fleet:
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
         self.session.desk.on_operation = self._operation_moved
+        self.session.desk.on_reading = functools.partial(self._from_thread, self._take_reading)
         self._tasks = asyncio.TaskGroup()
         await self._tasks.__aenter__()
         self._all = [self._tasks.create_task(self._watch_account(account)) for account in self.session.accounts]

@@ -17,6 +17,7 @@ from gpudash.fleet import permissions, steps
 from gpudash.fleet.daemons import ask, client
 from gpudash.fleet.desk import SENT_AT, Desk, with_params
 from gpudash.fleet.endings import fail, known
+from gpudash.fleet.hostpoll import HostReading
 from gpudash.fleet.limits import default_policy
 from gpudash.fleet.pace import backoff_s
 from gpudash.fleet.policytags import merged, tags_for, whole
@@ -154,6 +155,7 @@ def advance_rearm(desk: Desk, operation: Operation) -> Operation:
         if status is None or not same_limits(wanted, status.policy) or powerless(status) is not None:
             armed = arm(desk, record, wanted, config_of(desk, record))
         else:
+            _heard(desk, record, status)
             armed = Armed(wanted, status.version, None)
     except (HostError, ProviderError, Refused) as exc:
         return _rearm_later(desk, operation, f"running, but not guarded yet: {exc}")
@@ -215,6 +217,7 @@ def arm(desk: Desk, record: Record, wanted: Policy, config: Mapping[str, object]
             break
         if status is not None:
             policy = next_policy(policy, status.policy)
+    _heard(desk, record, status)
     problem = _record_outcome(desk, record, policy, status)
     has_no_way = status is not None and status.end_method is None
     if problem is None and status is not None and not has_no_way:
@@ -302,14 +305,18 @@ def _take_charge(desk: Desk, record: Record) -> Policy:
     return policy
 
 
+def _heard(desk: Desk, record: Record, status: HostStatus | None) -> None:
+    if status is not None:
+        desk.on_reading(HostReading(record.key, desk.clock.now(), status))
+
+
 def _read_back(desk: Desk, daemon: StatusClient, policy: Policy) -> HostStatus | None:
     """The daemon's answer once it has the policy, or its last one when it does not take it."""
     until = desk.clock.monotonic() + READ_BACK_S
     while True:
         status = ask(daemon)
-        if status is not None and (same_limits(policy, status.policy) or status.policy.revision > policy.revision):
-            return status
-        if desk.clock.monotonic() >= until:
+        taken = status is not None and (same_limits(policy, status.policy) or status.policy.revision > policy.revision)
+        if taken or desk.clock.monotonic() >= until:
             return status
         desk.clock.sleep(READ_BACK_EVERY_S)
 

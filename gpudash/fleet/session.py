@@ -94,6 +94,7 @@ class Session:
         self._regions: dict[str, tuple[str, ...]] = {}
         self._inbox: SimpleQueue[Operation] = SimpleQueue()
         self._pages: SimpleQueue[Listing[Instance]] = SimpleQueue()
+        self._readings: SimpleQueue[HostReading] = SimpleQueue()
         self._thread = threading.get_ident()
         self._hosts: Hosts | None = None
         self._hosts_lock = threading.Lock()
@@ -104,6 +105,7 @@ class Session:
         desk.hosts = lambda: self.hosts
         desk.on_operation = self._operation_moved
         desk.on_refused_launch = self.tidier.note
+        desk.on_reading = self._readings.put
 
     @classmethod
     def open(
@@ -546,7 +548,7 @@ class Session:
         return operations
 
     def drain(self) -> ChangeSet:
-        """Put operations that moved in lanes, and pages of lists that are still coming, into the store."""
+        """Put what came from lanes into the store: operations that moved, answers of hosts, pages of lists."""
         change = ChangeSet()
         with contextlib.suppress(Empty):
             while True:
@@ -554,6 +556,9 @@ class Session:
         with contextlib.suppress(Empty):
             while True:
                 change |= self.store.apply_operation(self._inbox.get_nowait())
+        with contextlib.suppress(Empty):
+            while True:
+                change |= self.show_reading(self._readings.get_nowait())
         return change
 
     # -- inside ---------------------------------------------------------------------------------------------------

@@ -24,31 +24,13 @@ from gpudash.errors import HostError, LinkDown, NoService, PushFailed, StatusdEr
 from gpudash.hosts.client import ask_health
 from gpudash.hosts.link import Link
 from gpudash.hosts.probe import Sight, probe
+from gpudash.hosts.unit import unit_text
 
 HEALTH_S = 20.0
 """How long the new build has to answer through the link; a busy host starts a program slowly."""
 
 INSTALL_S = 120.0
 """For the program on the host: stopping a daemon that hangs, a failed start and the way back all fit in."""
-
-UNIT = """\
-[Unit]
-Description=gpudash statusd: ends this machine at its lease or when idle
-After=network.target
-StartLimitIntervalSec=0
-
-[Service]
-User={uid}
-ExecStart={python} -I -S {home}/current --home {home} --foreground
-Restart=always
-RestartSec=2
-UMask=0077
-WorkingDirectory=/
-
-[Install]
-WantedBy=multi-user.target
-"""
-"""Where systemd runs: it starts statusd again after a crash or a reboot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +152,7 @@ def _order(verb: str, sight: Sight, build: Program, config: str) -> dict[str, An
     packed = None
     if build.release not in sight.releases or sight.current != build.sha256:
         packed = base64.b64encode(zlib.compress(build.source, 6)).decode()
-    unit = UNIT.format(uid=sight.uid, python=sight.python, home=sight.home) if sight.can_use_systemd else None
+    unit = unit_text(uid=sight.uid, python=sight.python, home=sight.home) if sight.can_use_systemd else None
     return {
         "verb": verb,
         "home": sight.home,

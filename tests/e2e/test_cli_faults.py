@@ -90,7 +90,7 @@ def test_lost_reply_makes_exactly_one(cli: Cli, fault: Callable[[str], None]) ->
     """The answer of the launch is lost; a listing finds the one instance, and it is armed."""
     fault("lost-reply")
     body = cli.ok("launch", "--type", "1x-t4", "--name", "once", "--yes")
-    assert (body["proved"], body["instance"]["guard"]) == (True, "armed")
+    assert (body["proved"], body["instance"]["guard"]) == (True, "armed"), body["instance"]["guard_reason"]
     names = sorted(machine["name"] for machine in cli.ok("ls")["instances"])
     assert names == ["box", "once"]
     cli.ok("terminate", "once", "--yes")
@@ -105,7 +105,7 @@ def test_no_effect_is_still_billing_and_asked_again(cli: Cli, fault: Callable[[s
     assert "still billing" in answer.doc["detail"]
     cli.ok("sandbox", "fault", "no-effect", "off")
     deadline = time.monotonic() + 2 * PATIENCE_S
-    while cli.ok("ls")["instances"][0]["state"] != "stopped":
+    while cli.ok("show", "box")["instance"]["state"] != "stopped":
         assert cli("watchdog", "--once", "--enforce").code == 0
         assert time.monotonic() < deadline
 

@@ -403,58 +403,6 @@ def test_shutdown_runs_the_end_command(link: Link, sshd: Sshd, tmp_path: Path) -
     until(lambda: (tmp_path / "ended").exists())
 
 
-# ---- systemd, by a stand-in
-
-
-SYSTEMCTL = """#!/bin/sh
-[ "$1" = is-active ] || echo "$@" >>"$GPUDASH_ROOT/calls"
-unit="$GPUDASH_ROOT/etc/systemd/system/gpudash-statusd.service"
-line=$(sed -n 's/^ExecStart=//p' "$unit")
-case "$1" in
-  is-active) exit 0 ;;
-  stop) set -- $line; "$1" -I -S "$4" --home "$6" --stop ;;
-  restart) $line </dev/null >/dev/null 2>&1 & ;;
-esac
-"""
-
-
-def test_systemd_gets_a_unit_where_it_runs(hosts: Hosts, tmp_path: Path) -> None:
-    """A unit is written and started, and stopped for an upgrade; an unchanged push leaves it alone."""
-    root = tmp_path / "root"
-    (root / "run/systemd/system").mkdir(parents=True)
-    (root / "etc/systemd/system").mkdir(parents=True)
-    (root / "bin").mkdir()
-    (root / "bin/systemctl").write_text(SYSTEMCTL)
-    (root / "bin/systemctl").chmod(0o755)
-    (root / "bin/sudo").write_text('#!/bin/sh\n[ "$1" = -n ] && shift\nexec "$@"\n')
-    (root / "bin/sudo").chmod(0o755)
-    environment = {"GPUDASH_ROOT": str(root), "PATH": f"{root / 'bin'}:{os.environ['PATH']}"}
-    with Sshd(tmp_path / "s", environment=environment) as sshd:
-        link = hosts.link(sshd.instance())
-        push(link, config())
-        push(link, config(), wanted=newer())
-        assert StatusClient(link).status()["version"] == "0.2.0"
-        unit = (root / "etc/systemd/system/gpudash-statusd.service").read_text()
-        calls = (root / "calls").read_text().split("\n")
-        assert not push(link, config(), wanted=newer()).changed
-        assert (root / "calls").read_text().split("\n") == calls
-        link.exec("python3 ~/.gpudash/current --stop", timeout=PATIENCE_S)
-    assert "Restart=always" in unit
-    name = "gpudash-statusd.service"
-    assert calls[:4] == ["daemon-reload", f"enable {name}", f"restart {name}", f"stop {name}"]
-
-
-@pytest.mark.needs("systemd-analyze")
-def test_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
-    """systemd-analyze exits 0 on unknown keys, so it must say nothing at all."""
-    from gpudash.hosts.push import UNIT
-
-    path = tmp_path / "gpudash-statusd.service"
-    path.write_text(UNIT.format(uid=os.getuid(), python=sys.executable, home=tmp_path))
-    said = subprocess.run(["systemd-analyze", "verify", str(path)], capture_output=True, text=True, check=False)
-    assert said.stderr == ""
-
-
 def test_settings_never_show_the_token(link: Link) -> None:
     """Not even in a traceback."""
     push(link, config())

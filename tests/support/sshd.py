@@ -66,6 +66,7 @@ class Sshd:
         environment: Mapping[str, str] | None = None,
         at: tuple[str, int] | None = None,
         user: str | None = None,
+        uid: int | None = None,
     ) -> None:
         """A server that does not serve yet.
 
@@ -76,12 +77,14 @@ class Sshd:
             environment: variables of what runs there.
             at: address and port; a free port of 127.0.0.1 unless told.
             user: under which name this very user logs in; needs `NSS_WRAPPER` where it is not the user's own.
+            uid: log in as another than this very user; only root may do that.
         """
         self.folder = folder
         self.home = folder / "host-home"
         self.home.mkdir(parents=True)
         self.host, self.port = at or ("127.0.0.1", free_port())
         self.user = user or own_name()
+        self.uid = os.getuid() if uid is None else uid
         self.user_key = make_key(folder / "user")
         self.host_keys = [make_key(folder / f"host-{kind}", kind) for kind in key_kinds]
         self._authorized = folder / "authorized_keys"
@@ -154,13 +157,14 @@ class Sshd:
 
     def _renamed(self) -> dict[str, str]:
         """What makes the server know this very user by the name wanted."""
-        if self.user == own_name():
+        if (self.user, self.uid) == (own_name(), os.getuid()):
             return {}
         assert NSS_WRAPPER is not None
         passwd, group = self.folder / "passwd", self.folder / "group"
-        who = f"{os.getuid()}:{os.getgid()}:test:{self.home}:/bin/sh"
+        group_id = os.getgid() if self.uid == os.getuid() else self.uid
+        who = f"{self.uid}:{group_id}:test:{self.home}:/bin/sh"
         passwd.write_text(f"{self.user}:x:{who}\nsshd:x:65533:65533::/run/sshd:/bin/false\n")
-        group.write_text(f"{self.user}:x:{os.getgid()}:\nsshd:x:65533:\n")
+        group.write_text(f"{self.user}:x:{group_id}:\nsshd:x:65533:\n")
         return {"LD_PRELOAD": NSS_WRAPPER, "NSS_WRAPPER_PASSWD": str(passwd), "NSS_WRAPPER_GROUP": str(group)}
 
     def _listens(self) -> bool:

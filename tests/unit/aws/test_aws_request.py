@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.systemd import UNITS, machine_disk, systemd_says
 
 from gpudash.errors import Unsupported, UsageError
 from gpudash.model.offer import LaunchOrder
@@ -210,9 +213,21 @@ def test_user_data_that_is_too_long_is_refused() -> None:
         built(order(Policy(), {"user_data": "#!/bin/sh\n" + "x" * 17000}))
 
 
-def test_timer_unit_is_made_of_whole_lines() -> None:
-    """The script has no stray indentation that systemd would read as a continuation."""
+@pytest.mark.needs("systemd-analyze")
+def test_what_arms_the_hard_deadline_is_taken_by_systemd(tmp_path: Path) -> None:
+    """The script is run as cloud-init does; systemd finds nothing wrong in the units it writes, and reads that moment."""
     text = with_hard_deadline(None, NOON)
     assert text is not None
-    assert text.startswith("#!/bin/sh\n")
-    assert not any(line.startswith(" ") for line in text.splitlines())
+    root = machine_disk(tmp_path / "disk")
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "systemctl").write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\n')
+    (tools / "systemctl").chmod(0o755)
+    script = text.replace("/etc/systemd/system", str(root / UNITS))
+    subprocess.run(["sh", "-eu"], input=script, text=True, check=True, env={"PATH": f"{tools}:/usr/bin:/bin"})
+    assert systemd_says(f"--root={root}", "gpudash-hard-deadline.timer", "gpudash-hard-deadline.service") == ""
+    (moment,) = re.findall("OnCalendar=(.*)", (root / UNITS / "gpudash-hard-deadline.timer").read_text())
+    read = subprocess.run(["systemd-analyze", "calendar", moment], capture_output=True, text=True, check=True).stdout
+    assert "Normalized form: 2026-03-01 12:00:00 UTC" in read
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls == ["daemon-reload", "enable --now gpudash-hard-deadline.timer"]
