@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gpudash.cli import jsonview, words
 from gpudash.cli.output import one_line
-from gpudash.errors import ExitCode, NotFound
+from gpudash.errors import AuthRefused, ExitCode, NotFound
 from gpudash.fleet import tunnels
 from gpudash.model.capability import Verb as Change
 from gpudash.model.instance import InstanceKey
@@ -166,9 +166,13 @@ def sentence(text: str) -> str:
 
 
 def _unheard(operation: Operation, session: Session) -> bool:
-    """The cloud never took the request, and does not answer at all."""
+    """The cloud never took the request: it refused who asks, or does not answer at all."""
     if operation.stage is not Stage.RETRYING:
         return False
+    from gpudash.fleet.outcome import kind_of
+
+    if issubclass(kind_of(operation), AuthRefused):
+        return True
     health = session.store.health.get((operation.account, operation.region))
     return health is not None and health.error is not None
 

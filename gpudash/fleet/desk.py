@@ -54,6 +54,8 @@ class Desk:
     hosts: Callable[[], Hosts]
     daemons: Daemons = field(default_factory=Daemons)
     on_operation: Callable[[Operation], None] = lambda op: None
+    on_refused_launch: Callable[[str, str], None] = lambda account, region: None
+    """Hears of each account and region in which a launch may have left what it prepared."""
     on_reading: Callable[[HostReading], None] = lambda reading: None
     """Hears what a daemon said while an action was at its host: the newest evidence there is."""
     looked: dict[tuple[str, str], datetime] = field(default_factory=dict)

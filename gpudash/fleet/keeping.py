@@ -12,11 +12,12 @@ from datetime import datetime
 from gpudash.fleet.actions import Actions
 from gpudash.fleet.desk import Desk
 from gpudash.fleet.store import Weight
+from gpudash.model.capability import Verb
 from gpudash.model.event import Event
 from gpudash.model.instance import Instance, InstanceKey, InstanceState
 from gpudash.model.listing import Listing
 from gpudash.model.money import Accrual
-from gpudash.model.operation import Operation
+from gpudash.model.operation import Operation, Stage
 from gpudash.model.policy import Policy
 
 SAVE_EVERY_S = 10.0
@@ -37,7 +38,7 @@ class Keeper:
     """Feeds listings to the ledger. One thread at a time."""
 
     def __init__(self, desk: Desk, actions: Actions, on_end: Callable[[str, str], None]) -> None:
-        """`on_end` hears of each account and region in which an instance of ours has ended."""
+        """`on_end` hears of each account and region in which an instance of ours has ended, or came to nothing."""
         self._desk = desk
         self._actions = actions
         self._on_end = on_end
@@ -74,8 +75,9 @@ class Keeper:
         here = {item.key: item for item in listing.items if item.state.is_terminal}
         self.listed_as_ended |= here
         ended = {item.key for item in listing.items if item.state.is_terminal and item.managed} | set(removed)
-        if news := ended - self._ended.keys():
-            self._ended |= dict.fromkeys(news, listing.fetched_at)
+        news = ended - self._ended.keys()
+        self._ended |= dict.fromkeys(news, listing.fetched_at)
+        if news or any(op.verb is Verb.LAUNCH and op.stage is Stage.FAILED for op in operations):
             self._on_end(listing.account, listing.region)
         for key in removed:
             self._forget(key)

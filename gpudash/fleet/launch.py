@@ -197,6 +197,8 @@ def _next_or_fail(desk: Desk, operation: Operation, order: LaunchOrder, error: G
     The next one is an intent of its own under a new token, on disk before anything is sent again.
     """
     refusals = [*refusals_of(operation), str(error)]
+    if SENT_AT in operation.params:
+        desk.on_refused_launch(order.account, order.region)
     no_capacity = isinstance(error, NoCapacity) or (isinstance(error, Refused) and len(refusals) > 1)
     if not no_capacity or not order.alternatives:
         return _fail(desk, operation, " ".join(refusals), type(error).__name__)

@@ -25,14 +25,15 @@ def exit_code(operation: Operation) -> ExitCode:
         return ExitCode.UNPROVED
     if operation.stage is Stage.CANCELLED:
         return ExitCode.FAILED
-    return _kind(operation).exit_code
+    return kind_of(operation).exit_code
 
 
 def error_of(operation: Operation, text: str) -> GpudashError:
     """The error that a failed operation ended with, in other words."""
-    return _kind(operation)(text)
+    return kind_of(operation)(text)
 
 
-def _kind(operation: Operation) -> type[GpudashError]:
+def kind_of(operation: Operation) -> type[GpudashError]:
+    """The class of what went wrong last."""
     kind = getattr(errors, str(operation.params.get(ERROR)), None)
     return kind if isinstance(kind, type) and issubclass(kind, GpudashError) else errors.ProviderError

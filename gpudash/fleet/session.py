@@ -104,6 +104,7 @@ class Session:
         self._status_saved: dict[InstanceKey, tuple[float, Policy]] = {}
         desk.hosts = lambda: self.hosts
         desk.on_operation = self._operation_moved
+        desk.on_refused_launch = self.tidier.note
         desk.on_reading = self._readings.put
 
     @classmethod

@@ -47,7 +47,10 @@ class Tidier:
         self._due = {place: _Due(0.0) for place in self._left_behind() if place[0] in desk.accounts}
 
     def note(self, account: str, region: str) -> None:
-        """An instance of ours has ended there. Nothing where the session may not change the account."""
+        """An instance of ours has ended there, or its launch was refused.
+
+        Nothing where the session may not change the account.
+        """
         if self._forbidden(account):
             return
         self._mark(account, region).touch()
@@ -63,7 +66,8 @@ class Tidier:
             return [place for place, due in self._due.items() if due.next_at <= now and not self._forbidden(place[0])]
 
     def tidy(self, account: str, region: str, waits: bool = False) -> CleanUp | None:
-        """One round; blocking. None where there was nothing to ask, or the cloud did not say what is left.
+        """One round; blocking. None where there was nothing to ask. Where the cloud did not say what is left, the
+        region stands for it.
 
         `waits`: child instances are still there, so another round must follow whatever this one finds.
         """
@@ -78,8 +82,8 @@ class Tidier:
             provider = self._desk.accounts[account]
             done = provider.clean_up(region) if isinstance(provider, CleansUp) else CleanUp((), ())
         except GpudashError as exc:
-            self._again(account, due, {exc.text})
-            return None
+            self._again(account, due, {str(exc)})
+            return CleanUp((), ((region, str(exc)),))
         if done.deleted:
             self._say(
                 "clean-up", f"took away what ended instances left in {region}: {', '.join(done.deleted)}", account

@@ -20,7 +20,7 @@ from gpudash.model.instance import InstanceKey, InstanceState
 from gpudash.model.offer import OfferFilter
 from gpudash.model.policy import EndAction, Policy
 from gpudash.model.tags import policy_tags
-from gpudash.providers.base import LooksForOne, Renames, Restarts
+from gpudash.providers.base import CleansUp, LooksForOne, Renames, Restarts
 
 STATUSD = Path(__file__).parents[2] / "gpudash/statusd.py"
 POLICY = Policy(
@@ -320,6 +320,8 @@ def test_stopped_disk_is_a_leftover(cloud: Cloud) -> None:
     assert disk.price == stopped.storage_price
     cloud.provider.terminate(instance.key)
     ended(cloud, instance.key)
+    if isinstance(cloud.provider, CleansUp):
+        cloud.provider.clean_up(cloud.region)
     assert cloud.provider.list_leftovers().items == ()
 
 

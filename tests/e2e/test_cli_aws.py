@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from support import moto_server
-from support.aws_cloud import linux_image, prepare, raw_client
+from support.aws_cloud import linux_image, prepare, raw_client, remove_default_network
 from support.aws_front import Front, aws_front
 
 from tests.support.cli import Cli
@@ -194,6 +194,39 @@ def test_terminate_takes_away_what_the_instance_leaves(front: Front, cli: Cli) -
     assert [any(word in e["text"] for e in ends) for word in ("asked to terminate", "proved")] == [True, True]
     assert cli.ok("leftovers")["leftovers"] == []
     assert [group["GroupName"] for group in ec2.describe_security_groups()["SecurityGroups"]] == ["default"]
+
+
+def test_a_denied_end_is_exit_5_names_the_permission_and_goes_on_once_it_is_there(front: Front, cli: Cli) -> None:
+    """The row still bills; the end that was asked for is carried on by the next command."""
+    cli("launch", "--type", "t3.micro", "--region", "us-east-1", "--name", "mine", *SMALL)
+    for verb, call in (("stop", "StopInstances"), ("terminate", "TerminateInstances")):
+        front.refuse(call, "UnauthorizedOperation", status=403, message="You are not authorized.")
+        answer = cli(verb, "mine", "--yes", "--timeout", "3s")
+        assert answer.code == 5, answer
+        assert f"ec2:{call} is not allowed; `gpudash doctor` prints the least policy to paste." in answer.err
+        assert "still billing" in answer.err
+    front.refused.clear()
+    assert cli("terminate", "mine", "--yes", "--timeout", "1m").code == 0
+
+
+def test_a_network_that_could_be_made_by_half_only_is_taken_back_or_a_leftover(front: Front, cli: Cli) -> None:
+    """Exit 5 with the permission; what may not be deleted either is listed, in its region, for nothing an hour."""
+    ec2 = raw_client("ec2", "us-east-1")
+    remove_default_network(ec2)
+    words = ("launch", "--type", "t3.micro", "--region", "us-east-1", *SMALL)
+    for denied, left in ((("CreateSubnet",), 0), (("CreateSubnet", "DeleteVpc"), 1)):
+        for call in denied:
+            front.refuse(call, "UnauthorizedOperation", status=403, message="You are not authorized.")
+        answer = cli(*words)
+        assert answer.code == 5, answer
+        assert "ec2:CreateSubnet is not allowed; `gpudash doctor` prints" in answer.err
+        networks = [vpc["VpcId"] for vpc in ec2.describe_vpcs()["Vpcs"]]
+        told = cli.ok("leftovers")["leftovers"]
+        assert len(networks) == left
+        assert [(item["id"], item["kind"], item["region"]) for item in told] == [
+            (n, "vpc", "us-east-1") for n in networks
+        ]
+    assert ec2.describe_internet_gateways()["InternetGateways"] == []
 
 
 def test_ready_on_what_has_ended_says_since_when_why_and_what_next(front: Front, cli: Cli) -> None:

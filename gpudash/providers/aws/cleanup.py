@@ -32,7 +32,7 @@ CLAIM = timedelta(minutes=10)
 """How long a launch may take from choosing what is shared until EC2 shows its instance."""
 _GO_WITH_AN_INSTANCE = frozenset({"spot-instances-request", "network-interface"})
 """While one of these is in use, an instance has it, and ends first."""
-_MINE = {"Name": f"tag:{tags.MANAGED}", "Values": ["true"]}
+_MINE = leftovers.MINE
 
 
 def clean_up(reader: Any, writer: Any, region: str, is_fresh: Callable[[str], bool], now: datetime) -> CleanUp:
@@ -46,7 +46,9 @@ def clean_up(reader: Any, writer: Any, region: str, is_fresh: Callable[[str], bo
         now: what a launch marked a moment ago, on whatever machine, is left alone.
     """
     with translated(f"look for what is left in {region}"):
-        ours = [c for c in leftovers.orphaned(reader) if _is_doomed(c) and not is_fresh(c.parent)]
+        ours = [
+            c for c in leftovers.orphaned(reader, leftovers.marks(reader)) if _is_doomed(c) and not is_fresh(c.parent)
+        ]
         waiting = tuple(c.id for c in ours if c.in_use and c.kind in _GO_WITH_AN_INSTANCE)
         shared, claimed = _shared(reader, now)
         waiting += claimed
@@ -59,7 +61,7 @@ def clean_up(reader: Any, writer: Any, region: str, is_fresh: Callable[[str], bo
                 _delete(reader, writer, child)
             done.append(child.id)
         except GpudashError as exc:
-            failed.append((child.id, exc.text))
+            failed.append((child.id, str(exc)))
     return CleanUp(tuple(done), tuple(failed), waiting)
 
 
@@ -133,8 +135,7 @@ def _shared(reader: Any, now: datetime) -> tuple[list[Child], tuple[str, ...]]:
     Users are instances of ours, interfaces of anybody, and launches under way on any machine, which have put their mark
     on it. The second part is what such a launch has claimed: nothing goes then, because it needs all of it.
     """
-    states = {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped", "shutting-down"]}
-    if reader.describe_instances(Filters=[_MINE, states])["Reservations"]:
+    if leftovers.has_living(reader):
         return [], ()
     found: list[Child] = []
     groups = reader.describe_security_groups(Filters=[_MINE, _shared_as("ssh")])["SecurityGroups"]

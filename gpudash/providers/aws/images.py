@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gpudash.errors import GpudashError, ProviderError, Unsupported
+from gpudash.errors import AuthRefused, GpudashError, ProviderError, RateLimited, Unreachable, Unsupported
 from gpudash.providers.aws.errors import translated
 from gpudash.providers.aws.facts import TypeFacts
 from gpudash.providers.aws.parse import login_user
@@ -124,7 +124,8 @@ def _resolve(ssm: Any, ec2: Any, facts: TypeFacts, wanted: str) -> Image:
         found = _newest(ec2, _BY_NAME[wanted], facts.architecture) if wanted in _BY_NAME else None
         if found is None:
             hint = f"{exc.hint} Or name an image as `ami`." if exc.hint else "Name one as `ami`."
-            raise ProviderError(f"No image was found for {facts.name}: {exc.text}", hint=hint) from exc
+            kind = type(exc) if isinstance(exc, (AuthRefused, RateLimited, Unreachable)) else ProviderError
+            raise kind(f"No image was found for {facts.name}: {exc.text}", hint=hint) from exc
         return found
     return describe_image(ec2, value)
 

@@ -15,6 +15,7 @@ from gpudash.providers.aws.surroundings import FILTER_VALUES, parse_volume
 from gpudash.providers.base import Leftover
 
 ENDED = "terminated"
+MINE = {"Name": f"tag:{tags.MANAGED}", "Values": ["true"]}
 FREE = Price(Decimal(0), "free at AWS")
 _KINDS = {"elastic-ip": "address", "spot-instances-request": "spot request"}
 _DESCRIBES = {
@@ -47,6 +48,9 @@ _DESCRIBES = {
 """By kind: how it is asked for, by which filter, and where the answer has its id."""
 
 
+Marks = Mapping[tuple[str, str], Mapping[str, str]]
+
+
 @dataclass(frozen=True, slots=True)
 class Child:
     """A resource of ours that goes with an instance."""
@@ -64,19 +68,20 @@ class Child:
 
 
 def find(reader: Any, account: str, region: str, prices: PriceBook) -> list[Leftover]:
-    """All leftovers of one region, in five questions whatever their number."""
+    """All leftovers of one region, in a handful of questions whatever their number."""
     with translated(f"list leftovers of {region}"):
         volumes = [v for page in reader.get_paginator("describe_volumes").paginate() for v in page["Volumes"]]
         addresses = reader.describe_addresses()["Addresses"]
         stopped = _stopped(reader)
         requests = _open_spot_requests(reader)
-        orphans = orphaned(reader)
+        marked = marks(reader)
+        orphans = orphaned(reader, marked) + unused(reader, marked)
     found = [_volume(v, account, region, prices, stopped) for v in volumes]
     found += [_address(a, account, region, prices) for a in addresses if not a.get("AssociationId")]
     found += [_spot_request(r, account, region) for r in requests]
     seen = {item.id for item in found if item is not None}
     found += [
-        Leftover(account, "aws", region, c.id, _KINDS.get(c.kind, c.kind), c.id, None, _price(c), instance_id=c.parent)
+        Leftover(account, "aws", region, c.id, _KINDS.get(c.kind, c.kind), c.id, None, _price(c), c.parent or None)
         for c in orphans
         if c.id not in seen and c.kind not in ("instance", "volume")
     ]
@@ -88,16 +93,21 @@ def _price(child: Child) -> Price | None:
     return None if child.kind == "snapshot" else FREE
 
 
-def children(reader: Any) -> list[Child]:
-    """Everything in a region that names a parent instance."""
+def marks(reader: Any) -> Marks:
+    """By kind and id what our tags say of everything in a region that carries one."""
     marked: dict[tuple[str, str], dict[str, str]] = {}
     pages = reader.get_paginator("describe_tags").paginate(
-        Filters=[{"Name": "key", "Values": [tags.PARENT, tags.MANAGED]}]
+        Filters=[{"Name": "key", "Values": [tags.PARENT, tags.MANAGED, tags.SHARED]}]
     )
     for page in pages:
         for row in page["Tags"]:
             kind = str(row["ResourceType"]).removeprefix("vpc-")  # an address is told either way
             marked.setdefault((kind, str(row["ResourceId"])), {})[row["Key"]] = row.get("Value", "")
+    return marked
+
+
+def children(marked: Marks) -> list[Child]:
+    """Everything that names a parent instance."""
     return [
         Child(kind, resource, mark[tags.PARENT], mark.get(tags.MANAGED) == "true")
         for (kind, resource), mark in marked.items()
@@ -105,9 +115,25 @@ def children(reader: Any) -> list[Child]:
     ]
 
 
-def orphaned(reader: Any) -> list[Child]:
+def unused(reader: Any, marked: Marks) -> list[Child]:
+    """What our instances of a region share, where none is left: a launch that failed, or a clean-up that is due."""
+    shared = [
+        Child(kind, resource, "", is_ours=True)
+        for (kind, resource), mark in marked.items()
+        if mark.get(tags.SHARED) and mark.get(tags.MANAGED) == "true"
+    ]
+    return [] if not shared or has_living(reader) else existing(reader, shared)
+
+
+def has_living(reader: Any) -> bool:
+    """A managed instance of the region has not ended."""
+    states = {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped", "shutting-down"]}
+    return bool(reader.describe_instances(Filters=[MINE, states])["Reservations"])
+
+
+def orphaned(reader: Any, marked: Marks) -> list[Child]:
     """Children whose parent has ended or is unknown."""
-    candidates = children(reader)
+    candidates = children(marked)
     if not candidates:
         return []
     states = states_of(reader, sorted({child.parent for child in candidates}))

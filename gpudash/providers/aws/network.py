@@ -6,15 +6,16 @@ group lets SSH in from this machine's address and nothing else; when the address
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import ipaddress
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gpudash.errors import NoCapacity, ProviderError, UsageError
+from gpudash.errors import GpudashError, NoCapacity, ProviderError, UsageError
 from gpudash.providers.aws import tags
 from gpudash.providers.aws.errors import code_of, translated
 
@@ -101,14 +102,29 @@ def offered_zones(reader: Any, instance_type: str) -> set[str]:
 def make_network(reader: Any, writer: Any, zone: str, mark: str) -> Subnet:
     """A network of ours: one subnet, a way to the Internet, nothing else. All of it is tagged as shared.
 
-    The subnet comes last, so that a network whose making was cut off is never launched into.
+    The subnet comes last, so that a network whose making was cut off is never launched into. What was made before a
+    refusal is taken back; what cannot be stands among the leftovers.
     """
+    undo: list[Callable[[], object]] = []
+    try:
+        return _make_network(reader, writer, zone, mark, undo)
+    except GpudashError:
+        for take_back in reversed(undo):
+            with contextlib.suppress(GpudashError), translated("take back a network", write=True):
+                take_back()
+        raise
+
+
+def _make_network(reader: Any, writer: Any, zone: str, mark: str, undo: list[Callable[[], object]]) -> Subnet:
     with translated("make a network"):
         vpc_id = writer.create_vpc(CidrBlock=CIDR, TagSpecifications=_marked("vpc", mark))["Vpc"]["VpcId"]
+        undo.append(lambda: writer.delete_vpc(VpcId=vpc_id))
         writer.modify_vpc_attribute(VpcId=vpc_id, EnableDnsHostnames={"Value": True})
         gateway = writer.create_internet_gateway(TagSpecifications=_marked("internet-gateway", mark))
         gateway_id = gateway["InternetGateway"]["InternetGatewayId"]
+        undo.append(lambda: writer.delete_internet_gateway(InternetGatewayId=gateway_id))
         writer.attach_internet_gateway(InternetGatewayId=gateway_id, VpcId=vpc_id)
+        undo.append(lambda: writer.detach_internet_gateway(InternetGatewayId=gateway_id, VpcId=vpc_id))
         main = [{"Name": "vpc-id", "Values": [vpc_id]}, {"Name": "association.main", "Values": ["true"]}]
         route_id = reader.describe_route_tables(Filters=main)["RouteTables"][0]["RouteTableId"]
         writer.create_route(RouteTableId=route_id, DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway_id)

@@ -70,12 +70,13 @@ def test_what_a_running_instance_uses_is_no_leftover(cloud: AwsCloud) -> None:
 
 
 def test_child_without_a_parent_is_a_leftover(cloud: AwsCloud) -> None:
-    """Also where it costs nothing."""
+    """Also where it costs nothing, as does the group that nobody shares any more."""
     key = ended(cloud)
-    group = raw_client("ec2").create_security_group(
-        GroupName="g", Description="d", TagSpecifications=marked("security-group", key.id)
-    )["GroupId"]
-    assert kinds(cloud) == {group: "security-group"}
+    card = interface(key.id)
+    assert sorted(kinds(cloud).values()) == ["network-interface", "security-group"]
+    assert card in kinds(cloud)
+    launched(cloud)
+    assert kinds(cloud) == {card: "network-interface"}, "shared again"
 
 
 def test_leftovers_of_a_region_that_fails_are_not_none() -> None:

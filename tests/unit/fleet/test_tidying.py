@@ -103,7 +103,7 @@ def test_what_cannot_go_is_tried_again_with_growing_waits_and_told_once(session:
 def test_a_round_that_was_denied_comes_again(session: Session, cloud: MessyCloud) -> None:
     cloud.errors["clean up"] = AuthRefused("Not allowed.")
     end(session, cloud)
-    assert session.tidy(5) == []
+    assert [done.failed for done in session.tidy(5)] == [((REGION, "Not allowed."),)]
     cloud.errors.clear()
     session.clock.sleep(11)
     assert session.tidy(5)[0].deleted == ("vol-1",)
