@@ -8,71 +8,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support import moto_server
-from support.aws_cloud import aws_environment, prepare, raw_client
-from support.aws_front import Front, aws_front
+from support.aws_cloud import raw_client
 
-from gpudash.cli.main import run
 from gpudash.providers import sshkeys
+from tests.support.aws_person import OTHER, REGION, Person, made, somebody
 
-REGION, OTHER = "us-east-1", "eu-west-1"
 ZONES = 5
 """Of the six zones of that region those that offer the small type, as moto has it."""
 
 
-@dataclass
-class Answer:
-    """How one command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-class Person:
-    """Somebody with an account at AWS whose every call goes through a door that can be shut."""
-
-    def __init__(self, front: Front, capsys: pytest.CaptureFixture[str]) -> None:
-        self.front, self._capsys = front, capsys
-
-    def __call__(self, *words: str) -> Answer:
-        """Run one command line."""
-        self._capsys.readouterr()
-        code = run(list(words))
-        out, err = self._capsys.readouterr()
-        return Answer(code, out, " ".join(err.split()))
-
-    def launches(self, *words: str) -> Answer:
-        """Launch something small."""
-        small = ("--region", REGION, "-o", "ssh_cidr=203.0.113.7/32", "-o", "instance_profile=none", "--idle-action",
-                 "stop", "--name", "box", "--yes", "--no-wait")  # fmt: skip
-        return self("launch", "--type", "t3.micro", *small, *words)
-
-
 @pytest.fixture
-def person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Person]:
-    with aws_environment(), aws_front() as front:
-        moto_server.reset()
-        prepare()
-        folder = tmp_path / "config" / "gpudash"
-        folder.mkdir(parents=True, mode=0o700)
-        (folder / "config.toml").write_text(
-            f'[accounts.work]\nprovider = "aws"\nregions = ["{REGION}", "{OTHER}"]\nbase_url = "{front.url}"\n'
-        )
-        (folder / "config.toml").chmod(0o600)
-        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-        yield Person(front, capsys)
-
-
-def made() -> list[dict[str, Any]]:
-    """Every instance there is, as a plain client sees it."""
-    found = [raw_client("ec2", region).describe_instances()["Reservations"] for region in (REGION, OTHER)]
-    return [item for reservations in found for reservation in reservations for item in reservation["Instances"]]
+def person(capsys: pytest.CaptureFixture[str]) -> Iterator[Person]:
+    with somebody(capsys) as found:
+        yield found
 
 
 @pytest.mark.parametrize(

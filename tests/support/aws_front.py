@@ -40,6 +40,10 @@ class Front:
     """Actions whose connection ends without an answer; whether they reach EC2 first."""
     hanging: set[str] = field(default_factory=set)
     """Regions that never answer."""
+    keys: set[str] = field(default_factory=set)
+    """Access keys that calls were signed with."""
+    bad_keys: set[str] = field(default_factory=set)
+    """Access keys that are refused."""
     let_go: threading.Event = field(default_factory=threading.Event)
 
     def count(self, action: str) -> int:
@@ -116,7 +120,9 @@ def aws_front() -> Iterator[Front]:
 
 
 def _handled(front: Front, headers: dict[str, str], path: str, body: bytes) -> tuple[int, str, bytes] | None:
-    region = headers.get("Authorization", "////").split("/")[2]
+    signed = headers.get("Authorization", "////").split("/")
+    key, region = signed[0].rpartition("=")[2], signed[2]
+    front.keys.add(key)
     target = headers.get("X-Amz-Target", "")
     given = {} if target else {name: values[0] for name, values in parse_qs(body.decode(errors="replace")).items()}
     action = target.rpartition(".")[2] or given.get("Action", "")
@@ -124,6 +130,8 @@ def _handled(front: Front, headers: dict[str, str], path: str, body: bytes) -> t
     front.sent.setdefault(action, []).append(given)
     if region in front.hanging:
         front.let_go.wait(SILENCE_S)
+    if key in front.bad_keys:
+        return _refusal(401, "AuthFailure", "AWS was not able to validate the provided access credentials")
     if (no := front.refusal(region, action)) is not None:
         return _refusal(*no)
     if action in front.lost:
