@@ -154,6 +154,8 @@ def _settle_end(operation: Operation, evidence: Evidence, sent_at: datetime) -> 
             return looked.operation
         return _prove(looked.operation, "absent from two good listings")
     operation = _present(operation)
+    if operation.verb is Verb.HIBERNATE and found.state is InstanceState.STOPPED:
+        return _fail(operation, "its cloud stopped it without keeping its memory; its disk is there")
     if found.state.is_terminal or found.state in _GOAL[operation.verb]:
         return _prove(operation, f"the cloud says {found.provider_state or found.state.value}")
     if was_started_since(operation, found):

@@ -111,25 +111,6 @@ def test_what_may_not_be_asked_of_any_region_is_said_once(front: Front, cli: Cli
     assert [event["text"] for event in told if event["kind"] == "alarm"] == [said]
 
 
-@pytest.mark.parametrize(
-    ("code", "status"), [("ExpiredToken", 400), ("AuthFailure", 401), ("RequestLimitExceeded", 503)]
-)
-def test_credentials_that_expired_and_throttling_are_exit_5(front: Front, cli: Cli, code: str, status: int) -> None:
-    front.refuse("*", code, status=status, message="it says no")
-    answer = cli("ls")
-    assert answer.code == 5
-    assert code in answer.err
-    assert "it says no" in answer.err
-
-
-def test_without_credentials_one_line_says_what_to_do(cli: Cli) -> None:
-    del cli.env["AWS_ACCESS_KEY_ID"], cli.env["AWS_SECRET_ACCESS_KEY"]
-    answer = cli("ls")
-    assert answer.code == 5
-    assert "Log in, or name a `profile`" in answer.err
-    assert answer.err.count("\n") == 1
-
-
 WITH_ROLE = ("-o", "ami=/test/linux", "-o", "ssh_cidr=203.0.113.7/32", "--idle-action", "stop", "--yes", "--no-wait")
 SMALL = ("-o", "instance_profile=none", *WITH_ROLE)
 
@@ -280,35 +261,6 @@ def test_ready_on_what_has_ended_says_since_when_why_and_what_next(front: Front,
     answer = cli("ready", "one", "--timeout", "5s")
     assert (answer.code, "was asked to terminate it" in answer.err) == (1, True), answer
     assert cli("ready", "never-was", "--timeout", "5s").code == 3
-
-
-def test_no_capacity_anywhere_within_the_chosen_region_is_exit_1(front: Front, cli: Cli) -> None:
-    front.refuse("RunInstances", "InsufficientInstanceCapacity", status=500, region="us-east-1")
-    answer = cli("launch", "--type", "t3.micro", "--region", "us-east-1", *SMALL)
-    assert answer.code == 1
-    assert "InsufficientInstanceCapacity" in answer.err
-    assert running("eu-west-1") == []
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "said"),
-    [
-        (["--idle-action", "hibernate"], 4, "no type with a GPU can"),
-        (["-o", "hibernate=true"], 4, "no type with a GPU can"),
-        (["-o", "architecture=arm64"], 4, "is x86_64"),
-        (["-o", "amy=ami-1"], 2, "aws knows no option 'amy'"),
-        (["-o", "spot_type=cheap", "--spot"], 2, "Use one-time or persistent"),
-        (["-o", "disk_gb=big"], 2, "Write whole GB"),
-        (["--max-price", "0.5"], 4, "above the cap"),
-    ],
-)
-def test_what_ec2_would_refuse_is_refused_before_it_is_asked(
-    front: Front, cli: Cli, words: list[str], code: int, said: str
-) -> None:
-    answer = cli("launch", "--type", "g5.xlarge", "--region", "us-east-1", *words, "--yes")
-    assert answer.code == code, answer
-    assert said in answer.err
-    assert front.count("RunInstances") == 0
 
 
 def test_a_price_above_the_one_on_stdin_needs_a_cap(front: Front, cli: Cli) -> None:

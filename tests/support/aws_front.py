@@ -1,5 +1,5 @@
-"""A door before moto's server, for commands that run as processes of their own: it counts calls, and can refuse, hang
-or answer some itself. What moto lacks and a real command needs (prices) is answered here.
+"""A door before moto's server, for commands as a person runs them: it counts calls as they arrive, and can refuse them,
+hang, lose their answers, or answer some itself (`support.aws_cloud` lists what moto lacks).
 """
 
 from __future__ import annotations
@@ -30,10 +30,20 @@ class Front:
     url: str = ""
     calls: list[tuple[str, str]] = field(default_factory=list)
     """``(region, action)`` in order."""
+    sent: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    """By action what came with each call; of EC2's and other query protocols."""
     refused: dict[tuple[str, str], tuple[int, str, str]] = field(default_factory=dict)
     """By region and action (``*`` for all): status, code and message of a refusal."""
+    only: dict[tuple[str, str], int] = field(default_factory=dict)
+    """How many more refusals there are of those that end."""
+    lost: dict[str, bool] = field(default_factory=dict)
+    """Actions whose connection ends without an answer; whether they reach EC2 first."""
     hanging: set[str] = field(default_factory=set)
     """Regions that never answer."""
+    keys: set[str] = field(default_factory=set)
+    """Access keys that calls were signed with."""
+    bad_keys: set[str] = field(default_factory=set)
+    """Access keys that are refused."""
     let_go: threading.Event = field(default_factory=threading.Event)
 
     def count(self, action: str) -> int:
@@ -44,9 +54,29 @@ class Front:
         """How often each action was asked in each region."""
         return Counter(self.calls)
 
-    def refuse(self, action: str, code: str, *, status: int = 400, region: str = "*", message: str = "as said") -> None:
-        """From now on that action is answered with a no."""
+    def refuse(
+        self,
+        action: str,
+        code: str,
+        *,
+        status: int = 400,
+        region: str = "*",
+        message: str = "as said",
+        times: int | None = None,
+    ) -> None:
+        """From now on that action is answered with a no; that many times, where told."""
         self.refused[region, action] = (status, code, message)
+        if times is not None:
+            self.only[region, action] = times
+
+    def refusal(self, region: str, action: str) -> tuple[int, str, str] | None:
+        """What that call is refused with, if it is."""
+        for where in ((region, action), ("*", action), (region, "*"), ("*", "*")):
+            if where in self.refused and self.only.get(where) != 0:
+                if where in self.only:
+                    self.only[where] -= 1
+                return self.refused[where]
+        return None
 
 
 @contextmanager
@@ -59,7 +89,10 @@ def aws_front() -> Iterator[Front]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self._answer(*_handled(front, dict(self.headers), self.path, body))
+            answer = _handled(front, dict(self.headers), self.path, body)
+            if answer is not None:
+                self._answer(*answer)
+            self.close_connection = answer is None
 
         def do_GET(self) -> None:
             self._answer(*_passed(self.path, dict(self.headers), None))
@@ -86,16 +119,25 @@ def aws_front() -> Iterator[Front]:
             server.shutdown()
 
 
-def _handled(front: Front, headers: dict[str, str], path: str, body: bytes) -> tuple[int, str, bytes]:
-    region = headers.get("Authorization", "////").split("/")[2]
+def _handled(front: Front, headers: dict[str, str], path: str, body: bytes) -> tuple[int, str, bytes] | None:
+    signed = headers.get("Authorization", "////").split("/")
+    key, region = signed[0].rpartition("=")[2], signed[2]
+    front.keys.add(key)
     target = headers.get("X-Amz-Target", "")
-    action = target.rpartition(".")[2] or (parse_qs(body.decode(errors="replace")).get("Action") or [""])[0]
+    given = {} if target else {name: values[0] for name, values in parse_qs(body.decode(errors="replace")).items()}
+    action = target.rpartition(".")[2] or given.get("Action", "")
     front.calls.append((region, action))
+    front.sent.setdefault(action, []).append(given)
     if region in front.hanging:
         front.let_go.wait(SILENCE_S)
-    for where in ((region, action), ("*", action), (region, "*"), ("*", "*")):
-        if where in front.refused:
-            return _refusal(*front.refused[where])
+    if key in front.bad_keys:
+        return _refusal(401, "AuthFailure", "AWS was not able to validate the provided access credentials")
+    if (no := front.refusal(region, action)) is not None:
+        return _refusal(*no)
+    if action in front.lost:
+        if front.lost[action]:
+            _passed(path, headers, body)
+        return None
     if action == "GetProducts":
         _, parsed = _products("", {"body": body.decode()})
         del parsed["ResponseMetadata"]

@@ -116,3 +116,22 @@ def slow_transitions(seconds: float) -> Iterator[None]:
         for timer in timers:
             timer.cancel()
             timer.join()
+
+
+@contextmanager
+def stops_with(reason: str) -> Iterator[None]:
+    """What EC2 gives as the reason of stops, by its code; moto says that a user asked for it, also to hibernate."""
+    from moto.ec2.models.instances import Instance, StateReason
+
+    whole = Instance.stop
+
+    def stop(self: Any) -> Any:
+        answer = whole(self)
+        self.state_reason = StateReason("", reason)
+        return answer
+
+    Instance.stop = stop
+    try:
+        yield
+    finally:
+        Instance.stop = whole

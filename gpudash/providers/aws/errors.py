@@ -28,9 +28,10 @@ THROTTLE_CODES = frozenset({
 CAPACITY_CODES = frozenset({
     "InsufficientInstanceCapacity", "InsufficientHostCapacity", "InsufficientCapacity", "Unsupported",
     "InsufficientReservedInstanceCapacity", "ReservationCapacityExceeded", "InsufficientFreeAddressesInSubnet",
-    "SpotMaxPriceTooLow", "MaxSpotInstanceCountExceeded", "InsufficientSpotInstanceCapacity",
+    "SpotMaxPriceTooLow", "InsufficientSpotInstanceCapacity",
 })  # fmt: skip
-QUOTA_CODES = frozenset({"VcpuLimitExceeded", "InstanceLimitExceeded"})
+QUOTA_CODES = frozenset({"VcpuLimitExceeded", "InstanceLimitExceeded", "MaxSpotInstanceCountExceeded"})
+"""The same in every zone of a region."""
 SERVER_CODES = frozenset({
     "InternalError", "InternalFailure", "InternalServerError", "ServiceUnavailable", "Unavailable", "500", "502", "503",
     "504", "RequestTimeout", "RequestTimeoutException",

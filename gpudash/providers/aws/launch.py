@@ -62,7 +62,7 @@ def launch(
     named = order.options.get("security_group_id")
     group_ids = [named or _group(reader, writer, order, places[0], address_source, mark)]
     profile = _profile(clients, order)
-    refusals: list[str] = []
+    refusals: dict[str, list[str]] = {}
     for attempt, place in enumerate(places):
         built = request.build(
             plan,
@@ -76,11 +76,12 @@ def launch(
             made = _run(writer, recent, order, built, may_drop_profile="instance_profile" not in order.options)
             return replace(made, no_role=made.no_role or profile.problem)
         except NoCapacity as exc:
-            refusals.append(f"{place.zone}: {exc.text}")
+            refusals.setdefault(exc.text, []).append(place.zone)
             if code_of(exc.__cause__) in QUOTA_CODES:
                 raise
             last = exc
-    raise NoCapacity(" ".join(refusals), hint=last.hint or "Try another region or type.") from last
+    told = " ".join(f"{', '.join(zones)}: {text}" for text, zones in refusals.items())
+    raise NoCapacity(told, hint=last.hint or "Try another region or type.") from last
 
 
 def type_facts(reader: Any, instance_type: str) -> facts.TypeFacts:
