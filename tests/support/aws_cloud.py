@@ -1,11 +1,21 @@
 """An AWS account on moto, seen through our adapter; what moto lacks or does otherwise is bridged by hooks of the SDK.
 
-| bridged | why |
+| what moto lacks or does otherwise | bridged by |
 |---|---|
-| pricing:GetProducts | moto has none |
-| iam:SimulatePrincipalPolicy, servicequotas:GetServiceQuota | moto has none |
-| RunInstances' spot request | moto makes none for it |
-| StopInstances with Hibernate, refusals, time-outs, denied and throttled calls | moto never says no |
+| pricing:GetProducts: none | `_products`, behind `support.aws_front` too |
+| iam:SimulatePrincipalPolicy, servicequotas:GetServiceQuota: none | hooks of the doctor's tests |
+| refusals (capacity, quota, spot, denied, throttled …): it never says no | `says`, `Front.refuse` |
+| time-outs, lost answers, regions that hang | `no_answer`, `no_connection`; `Front.lost`, `Front.hanging` |
+| RunInstances makes no spot request, and is not idempotent by its client token | hooks of the verbs' tests; counted calls |
+| spot prices: one figure for all | hooks of the prices' tests |
+| transitional states | `moto_server.slow_transitions`, `moto_server.set_state` |
+| reasons of a stop: always "a user asked", also for Hibernate and a one-time spot | `moto_server.stops_with`, `says` |
+| deep-learning images (public SSM parameters) | `moto_server.add_parameter` |
+| root device name of an image: always /dev/sda1 on the instance | what arrived is looked at (`Front.sent`) |
+| an elastic address of a stopped instance is not in its record | a record by hand (`test_aws_parse`) |
+| capacity reservations and blocks: dropped | the request is looked at (`test_aws_request`) |
+| conditions of IAM policies: ignored | by structure (`test_aws_doctor`) |
+| metadata service: no tags, no spot notices | `support.imds` |
 """
 
 from __future__ import annotations

@@ -332,6 +332,16 @@ def test_our_own_network_goes_with_the_last_instance(cloud: AwsCloud) -> None:
     assert ec2.describe_internet_gateways()["InternetGateways"] == []
 
 
+def test_what_is_shared_stays_while_any_instance_of_ours_is_there(cloud: AwsCloud) -> None:
+    """Also one that has a group of its own: the next launch, or an opening of a port, finds it as it was."""
+    ended(cloud)
+    own = raw_client("ec2").create_security_group(GroupName="own", Description="d")["GroupId"]
+    other = launched(cloud, options={"security_group_id": own})
+    assert gone(cloud) == CleanUp((), ())
+    cloud.provider.terminate(other.key)
+    assert len(gone(cloud).deleted) == 1
+
+
 def test_what_is_shared_waits_for_a_launch_from_another_machine(cloud: AwsCloud) -> None:
     """Between the group and the instance that uses it there is only the mark that the launch has left at the cloud."""
     ec2 = raw_client("ec2")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.aws_cloud import PRICES, REGION, AwsCloud, no_answer, price_row, says
+from support.aws_cloud import PRICES, REGION, AwsCloud, Http, no_answer, price_row, says
 
 from gpudash.clock import ManualClock
 from gpudash.model.money import Price
@@ -52,6 +52,9 @@ def test_a_live_price_is_kept_for_a_day_and_survives_a_restart(cloud: AwsCloud, 
         book.refresh_on_demand(cloud.provider.clients, REGION, ["g5.xlarge", "m5.large"])
     assert cloud.wire.count("pricing:GetProducts") == 2
     assert book.on_demand(REGION, "m5.large") == Price(Decimal(PRICES["m5.large"]), "pricing API 2026-03-01")
+    asked = [{f["Field"]: f["Value"] for f in call["Filters"]} for call in cloud.wire.sent["pricing:GetProducts"]]
+    assert {one["regionCode"] for one in asked} == {REGION}
+    assert asked[0].items() >= {"operatingSystem": "Linux", "tenancy": "Shared", "preInstalledSw": "NA"}.items()
     again = PriceBook(tmp_path / "p.json", clock)
     again.refresh_on_demand(cloud.provider.clients, REGION, ["m5.large"])
     assert cloud.wire.count("pricing:GetProducts") == 2
@@ -113,6 +116,20 @@ def test_spot_prices_are_asked_once_in_ten_minutes(cloud: AwsCloud, tmp_path: Pa
     clock.advance(601)
     book.refresh_spot(cloud.provider.clients, REGION, ["g5.xlarge"])
     assert cloud.wire.count("ec2:DescribeSpotPriceHistory") == 2
+
+
+def test_an_instance_pays_the_spot_price_of_its_zone_and_an_offer_shows_the_lowest(
+    cloud: AwsCloud, book: PriceBook
+) -> None:
+    """A zone that was not told has none."""
+    rows = [
+        {"InstanceType": "g5.xlarge", "AvailabilityZone": f"us-east-1{zone}", "SpotPrice": price, "Timestamp": NOON}
+        for zone, price in (("a", "0.5"), ("b", "0.4"))
+    ]
+    with cloud.wire.broken(lambda *_: (Http(), {"SpotPriceHistory": rows}), "ec2:DescribeSpotPriceHistory"):
+        book.refresh_spot(cloud.provider.clients, REGION, ["g5.xlarge"])
+    found = [book.spot(REGION, "g5.xlarge", zone) for zone in ("us-east-1a", "us-east-1b", None, "us-east-1c")]
+    assert [price and price.usd_per_hour for price in found] == [Decimal("0.5"), Decimal("0.4"), Decimal("0.4"), None]
 
 
 def test_a_sum_with_an_unknown_part_is_unknown() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +21,7 @@ from gpudash.fleet import readiness
 from gpudash.fleet.session import Session
 from gpudash.model.instance import Instance, InstanceState
 from gpudash.model.policy import EndAction, Policy
+from tests.conftest import ROOT
 
 
 @dataclass
@@ -199,3 +203,46 @@ def test_many_callers_start_it_once_and_get_one_answer(
         thread.join(PATIENCE_S)
     assert answers == [web.url] * 4
     assert cloud.asked("start") == 1
+
+
+OTHER_PROGRAM = """
+import sys
+from datetime import datetime
+from pathlib import Path
+from gpudash.clock import ManualClock
+from gpudash.fleet.flights import between_programs
+from gpudash.model.instance import InstanceKey
+
+def work():
+    print("at it", flush=True)
+    sys.stdin.read()
+    return "http://127.0.0.1:1"
+
+folder, port, now, *key = sys.argv[1:]
+between_programs(Path(folder), (InstanceKey(*key), int(port)), ManualClock(datetime.fromisoformat(now)), 60, print, work)
+"""
+
+
+def test_another_program_that_is_at_it_is_waited_for_and_believed(
+    session: Session, cloud: Cloud, clock: ManualClock, web: Web
+) -> None:
+    """A stopped box is started by whoever came first; the second one takes over the answer and starts nothing."""
+    box = listed(session, cloud, web, InstanceState.STOPPED)
+    port = str(session.config.defaults.service_port)
+    argv = [sys.executable, "-c", OTHER_PROGRAM, str(session.state_dir / "ready"), port, clock.now().isoformat()]
+    other = subprocess.Popen(
+        [*argv, box.key.account, box.key.region, box.key.id],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    with other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "at it\n"
+        told: list[str] = []
+
+        def tell(text: str) -> None:
+            told.append(text)
+            other.communicate(timeout=PATIENCE_S)
+
+        found = readiness.ready(session, box.key, timeout_s=120, on_step=tell)
+    assert (found, cloud.asked("start")) == ("http://127.0.0.1:1", 0)
+    assert told == ["another gpudash is bringing box up"]
