@@ -12,7 +12,7 @@ import click
 from gpudash.cli import carry, jsonview, ownkey, words
 from gpudash.cli.acting import forbidden
 from gpudash.cli.hostfilter import host_options
-from gpudash.cli.listing import POLL_S
+from gpudash.cli.listing import POLL_S, say_lacks
 from gpudash.cli.offers import by_price, check_account
 from gpudash.cli.output import Output, can_ask, one_line
 from gpudash.cli.verb import DURATION, USD, Run, Verb, pass_run
@@ -85,7 +85,7 @@ def launch(
     check_account(run.config, wanted.account)
     run.out.subject = f"{wanted.account}:" if wanted.account else None
     with run.session([wanted.account] if wanted.account else None) as session:
-        offer, *others = pick(session, wanted, **host)
+        offer, *others = pick(run.out, session, wanted, **host)
         run.out.subject = f"{offer.account}:"
         if host["disk_gb"] and session.providers.capabilities(offer.account).launch_option("disk_gb"):
             options.setdefault("disk_gb", str(host["disk_gb"]))
@@ -187,7 +187,7 @@ def confirm(out: Output, order: LaunchOrder) -> None:
         raise Refused(f"The launch of {order.name} was not confirmed; nothing was asked for.")
 
 
-def pick(session: Session, wanted: Wanted, **host: Any) -> list[Offer]:
+def pick(out: Output, session: Session, wanted: Wanted, **host: Any) -> list[Offer]:
     """The offers of that type that can be had, cheapest first, on hosts that fit `host` (see `hostfilter`).
 
     Raises:
@@ -199,6 +199,7 @@ def pick(session: Session, wanted: Wanted, **host: Any) -> list[Offer]:
         instance_type=wanted.instance_type, account=wanted.account, region=wanted.region, spot=wanted.spot, **host
     )
     lists = session.offers(wish, POLL_S)
+    say_lacks(out, ((listing.account, listing.lacks) for listing in lists))
     fitting = sorted((item for listing in lists for item in listing.items if wish.accepts(item)), key=by_price)
     kind = "spot" if wanted.spot else "on demand"
     place = f" in {wanted.region}" if wanted.region else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -124,7 +124,12 @@ def look(session: Session, timeout_s: float) -> None:
 
 
 def say_health(out: Output, healths: Iterable[Health], now: datetime) -> int:
-    """A line for each trouble of a provider; regions that share one share the line. Returns 5 where there is one."""
+    """A line for each trouble of a provider; regions that share one share the line. Returns 5 where there is one.
+
+    What a permission is missing for is said as well, and is no trouble.
+    """
+    healths = list(healths)
+    say_lacks(out, ((health.account, health.lacks) for health in healths))
     silent: dict[tuple[str, str, str], list[Health]] = {}
     regions: dict[str, int] = {}
     for health in healths:
@@ -368,14 +373,21 @@ def leftovers(run: Run) -> int:
         return say_problems(run.out, lists)
 
 
-def say_problems(out: Output, lists: Iterable[Listing[Any]]) -> int:
+def say_problems(out: Output, lists: Collection[Listing[Any]]) -> int:
     """A line for each account that could not answer in full. Returns 5 where there is one, else 0."""
     code = ExitCode.OK
     for listing in lists:
         if not listing.complete:
             out.talk(f"gpudash: {listing.account}: {listing.problem or 'the answer was incomplete'}")
             code = ExitCode.UNREACHABLE
+    say_lacks(out, ((listing.account, listing.lacks) for listing in lists))
     return int(code)
+
+
+def say_lacks(out: Output, told: Iterable[tuple[str, Iterable[str]]]) -> None:
+    """A line for what nobody may ask at an account, however many of its regions lack it."""
+    for account, text in dict.fromkeys((account, text) for account, lacks in told for text in lacks):
+        out.talk(f"! {account}: {one_line(text)}")
 
 
 def _concerns(item: Event, target: str) -> bool:

@@ -75,7 +75,10 @@ def lines(permissions: list[dict[str, Any]]) -> list[tuple[str, str]]:
         ]
         unknown = [check["action"] for check in checks if check["allowed"] is None]
         if unknown:
-            said.append(("unknown", f"{one['account']}: nothing could tell of {', '.join(unknown)}"))
+            why = "".join(
+                dict.fromkeys(f" ({c['detail']})" for c in checks if c["how"] == "not checked" and c["detail"])
+            )
+            said.append(("unknown", f"{one['account']}: nothing could tell of {', '.join(unknown)}{why}"))
         said += [
             ("quota", f"{one['account']}: {what}: {'?' if value is None else f'{value:g}'}")
             for what, value in one["quotas"].items()

@@ -20,6 +20,7 @@ from gpudash.model.capability import Verb
 from gpudash.model.event import Event
 from gpudash.model.instance import InstanceKey
 from gpudash.model.operation import Operation, Stage, Step
+from gpudash.providers.base import DoesWithout
 
 if TYPE_CHECKING:
     from gpudash.config import Config
@@ -134,6 +135,15 @@ class Desk:
     def alarm(self, text: str, account: str, key: InstanceKey | None = None, name: str = "") -> None:
         """A line in the diary that a person should see."""
         self.ledger.add_event(Event(self.clock.now(), "alarm", text, account, key, name, self.actor))
+
+    def without(self, key: InstanceKey, name: str) -> str:
+        """What its cloud did not give that instance, and why: once, and "" ever after. It stands in the diary too."""
+        provider = self.accounts[key.account]
+        told = provider.done_without(key) if isinstance(provider, DoesWithout) else None
+        if told is None or any(event.text == told for event in self.ledger.events(key=key)):
+            return ""
+        self.alarm(told, key.account, key, name)
+        return told
 
     @contextmanager
     def hold(self, op_id: str) -> Iterator[bool]:

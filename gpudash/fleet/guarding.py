@@ -59,6 +59,8 @@ class Armed:
     """This cloud gives its hosts no way to end themselves: statusd measures, and the end comes from outside."""
     stays_away: bool = False
     """Nothing on the host starts it again after a restart; a push has to."""
+    lacking: str = ""
+    """What its cloud did not give it, and why; said once."""
 
     @property
     def detail(self) -> str:
@@ -138,7 +140,8 @@ def advance_push(desk: Desk, operation: Operation) -> Operation:
         return fail(desk, operation, exc)
     if armed.problem is not None:
         return fail(desk, operation, HostError(armed.problem))
-    done = steps.all_done(operation.steps, desk.clock.now())
+    now = desk.clock.now()
+    done = steps.all_done(steps.done(operation.steps, "statusd", armed.lacking, now), now)
     return desk.save(operation, stage=Stage.PROVED, detail=armed.detail, steps=done)
 
 
@@ -208,6 +211,7 @@ def arm(desk: Desk, record: Record, wanted: Policy, config: Mapping[str, object]
     status: HostStatus | None = None
     version, stays_away = "", False
     key = _account_key(desk, record, config)
+    lacking = desk.without(record.key, record.instance.name)
     for _ in range(2):
         result = push(link, {**config, "policy": policy_json(policy)}, account_key=key)
         stays_away |= result.changed and result.comes_back is None and record.instance.provider in CONTAINERS
@@ -222,7 +226,7 @@ def arm(desk: Desk, record: Record, wanted: Policy, config: Mapping[str, object]
     has_no_way = status is not None and status.end_method is None
     if problem is None and status is not None and not has_no_way:
         problem = powerless(status)
-    return Armed(policy, version, problem, only_reports=has_no_way, stays_away=stays_away)
+    return Armed(policy, version, problem, only_reports=has_no_way, stays_away=stays_away, lacking=lacking)
 
 
 def _account_key(desk: Desk, record: Record, config: Mapping[str, object]) -> str | None:

@@ -34,6 +34,8 @@ class Health:
     """Why the last attempt failed, in the cloud's own words; None after a good answer."""
     next_try_at: datetime | None = None
     """Set while attempts are spaced out after errors."""
+    lacks: tuple[str, ...] = ()
+    """What nobody may ask of its items, each a sentence with the way out; no fault of the answer."""
     failures: int = 0
     """Failed attempts since the last good answer."""
     exit_code: int = 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from gpudash.fleet.actions import Actions
 from gpudash.fleet.desk import Desk
@@ -20,6 +20,10 @@ from gpudash.model.money import Accrual
 from gpudash.model.operation import Operation, Stage
 from gpudash.model.policy import Policy
 
+TOLD_AGAIN_AFTER = timedelta(days=1)
+"""What an account may not ask stands in the diary once a day, however many programs look."""
+MANY = 10_000
+"""Lines of the diary that are searched for it."""
 SAVE_EVERY_S = 10.0
 """How often an unchanged listing is saved, so that its age in the ledger stays true enough."""
 
@@ -47,6 +51,7 @@ class Keeper:
         """As the last listing of their region showed them; clouds forget them after a while."""
         self._saved: dict[tuple[str, str], tuple[tuple[Instance, ...], float]] = {}
         self._states: dict[InstanceKey, InstanceState] = {}
+        self._lacks: set[tuple[str, str]] = set()
 
     def keep(
         self,
@@ -72,6 +77,7 @@ class Keeper:
         ledger.observe(kept if weight.is_sudden else listing, self._desk.clock.now())
         operations = self._actions.settle(listing, weight.needed)
         self._tell(listing, removed)
+        self._tell_lacks(listing)
         here = {item.key: item for item in listing.items if item.state.is_terminal}
         self.listed_as_ended |= here
         ended = {item.key for item in listing.items if item.state.is_terminal and item.managed} | set(removed)
@@ -105,6 +111,15 @@ class Keeper:
         for key in removed:
             if (before := self._states.pop(key, None)) is None or not before.is_terminal:
                 self._say("gone", f"{key} is in no listing any more", key, "")
+
+    def _tell_lacks(self, listing: Listing[Instance]) -> None:
+        for text in listing.lacks:
+            if (listing.account, text) in self._lacks:
+                continue
+            self._lacks.add((listing.account, text))
+            said = self._desk.ledger.events(limit=MANY, since=self._desk.clock.now() - TOLD_AGAIN_AFTER)
+            if not any((event.account, event.text) == (listing.account, text) for event in said):
+                self._desk.alarm(text, listing.account)
 
     def _say(self, kind: str, text: str, key: InstanceKey, name: str) -> None:
         last = self._desk.ledger.events(limit=1, key=key)

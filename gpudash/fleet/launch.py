@@ -183,7 +183,9 @@ def _send(desk: Desk, operation: Operation) -> Operation:
         return _next_or_fail(desk, operation, order, exc)
     except Exception as exc:  # whatever an SDK lets slip, the request may have gone out
         return desk.save(operation, stage=Stage.AMBIGUOUS, detail=f"no clear answer: {exc!r}")
-    progress = steps.done(operation.steps, "asked", f"{desk.clock.monotonic() - began:.1f} s", desk.clock.now())
+    took = f"{desk.clock.monotonic() - began:.1f} s"
+    told = "; ".join(filter(None, (took, desk.without(key, order.name))))
+    progress = steps.done(operation.steps, "asked", told, desk.clock.now())
     changes = {"stage": Stage.ACCEPTED, "key": key, "region": key.region, "steps": progress, "detail": ""}
     operation = desk.save(operation, reopen=True, **changes)
     desk.withheld.pop(operation.id, None)
@@ -302,7 +304,8 @@ def _arm(desk: Desk, operation: Operation, record: Record, order: LaunchOrder, l
     link.wait_up(LINK_PATIENCE_S)
     operation = desk.save(operation, steps=steps.done(operation.steps, "ssh", "", desk.clock.now()))
     armed = arm(desk, record, limits, config_of(desk, record, service_port=order.service_port))
-    progress = steps.done(operation.steps, "statusd", armed.version, desk.clock.now())
+    told = "; ".join(filter(None, (armed.version, armed.lacking)))
+    progress = steps.done(operation.steps, "statusd", told, desk.clock.now())
     operation = desk.save(operation, steps=progress)
     if armed.problem is not None:
         return _wait(desk, operation, "armed", armed.problem, _next_wait(operation))

@@ -348,7 +348,7 @@ class FleetStore:
             count = len(self._keys(listing))
             problem = f"answered with an empty list where {count} {'was' if count == 1 else 'were'}; old values kept"
         if problem is None:
-            new = Health(*lane, state="ok", as_of=listing.fetched_at)
+            new = Health(*lane, state="ok", as_of=listing.fetched_at, lacks=listing.lacks)
         else:
             new = replace(old, error=problem, next_try_at=None, failures=old.failures + 1, exit_code=5)
         return self._set_health(new.at(listing.fetched_at, self.cadence(listing.account)))

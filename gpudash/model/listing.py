@@ -24,5 +24,12 @@ class Listing(Generic[T]):
     """When the last byte was there; ages are counted from here."""
     problem: str | None = None
     """What was wrong with it, where it is not complete."""
+    lacks: tuple[str, ...] = ()
+    """What nobody may ask of its items (prices, disks …), each a sentence with the way out. The list itself is whole."""
     gone: frozenset[object] = frozenset()
     """Keys it does not name and of which the cloud, asked for each by its id, said that there is no such thing."""
+
+    @property
+    def trouble(self) -> str | None:
+        """What a person should hear of it: why it is not whole, else what nobody may ask."""
+        return self.problem or " ".join(self.lacks) or None

@@ -224,6 +224,15 @@ class AnswersIncreases(Protocol):
 
 
 @runtime_checkable
+class DoesWithout(Protocol):
+    """A cloud that launches and guards an instance also where it may not be given everything it should have."""
+
+    def done_without(self, key: InstanceKey) -> str | None:
+        """What it lacks and why, with the way out, as far as this process was told; None for nothing."""
+        ...
+
+
+@runtime_checkable
 class ListsInPages(Protocol):
     """A cloud whose list comes in pages that are worth showing before the last one is there."""
 

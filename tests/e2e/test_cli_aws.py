@@ -98,18 +98,21 @@ def test_a_region_that_hangs_delays_no_other(front: Front, cli: Cli) -> None:
     assert answer.err.count("\n") == 1
 
 
-SMALL = (
-    "-o",
-    "ami=/test/linux",
-    "-o",
-    "ssh_cidr=203.0.113.7/32",
-    "-o",
-    "instance_profile=none",
-    "--idle-action",
-    "stop",
-    "--yes",
-    "--no-wait",
-)
+def test_what_may_not_be_asked_of_any_region_is_said_once(front: Front, cli: Cli) -> None:
+    """One line for all regions, and no fault; one line in the diary, however often somebody looks."""
+    strangers("us-east-1")
+    strangers("eu-west-1")
+    front.refuse("DescribeVolumes", "UnauthorizedOperation", status=403, message="You are not authorized.")
+    said = "What disks cost is unknown: ec2:DescribeVolumes is not allowed; `gpudash doctor` prints the least policy to paste."
+    for _ in range(2):
+        answer = cli("ls")
+        assert (answer.code, answer.err) == (0, f"! work: {said}\n")
+    told = cli.ok("events")["events"]
+    assert [event["text"] for event in told if event["kind"] == "alarm"] == [said]
+
+
+WITH_ROLE = ("-o", "ami=/test/linux", "-o", "ssh_cidr=203.0.113.7/32", "--idle-action", "stop", "--yes", "--no-wait")
+SMALL = ("-o", "instance_profile=none", *WITH_ROLE)
 
 
 def running(region: str) -> list[dict[str, Any]]:
@@ -138,6 +141,17 @@ def test_truffle_prints_and_gpudash_launches(front: Front, cli: Cli) -> None:
     assert (marks["Name"], marks["team"], marks["gpudash:managed"]) == ("piped", "ml", "true")
     (disk,) = raw_client("ec2", "eu-west-1").describe_volumes()["Volumes"]
     assert (disk["Size"], disk["Encrypted"]) == (40, True)
+
+
+def test_a_launch_without_the_role_says_once_why(front: Front, cli: Cli) -> None:
+    """It is launched all the same, and what it cannot do to itself then stands in the diary as well."""
+    front.refuse("CreateRole", "AccessDenied", status=403, message="You may not.")
+    answer = cli("launch", "--type", "t3.micro", "--region", "us-east-1", *WITH_ROLE)
+    assert answer.code == 6, answer
+    assert answer.err.count("It can end itself by power-off alone.") == 1
+    assert "iam:CreateRole is not allowed; `gpudash doctor` prints the least policy to paste.)" in answer.err
+    told = [event for event in cli.ok("events")["events"] if event["kind"] == "alarm"]
+    assert ["iam:CreateRole is not allowed" in event["text"] for event in told] == [True]
 
 
 def test_the_next_region_takes_it_where_the_first_has_none(front: Front, cli: Cli) -> None:
@@ -196,17 +210,17 @@ def test_terminate_takes_away_what_the_instance_leaves(front: Front, cli: Cli) -
     assert [group["GroupName"] for group in ec2.describe_security_groups()["SecurityGroups"]] == ["default"]
 
 
-def test_a_denied_end_is_exit_5_names_the_permission_and_goes_on_once_it_is_there(front: Front, cli: Cli) -> None:
-    """The row still bills; the end that was asked for is carried on by the next command."""
+def test_a_denied_end_is_exit_5_and_names_the_permission(front: Front, cli: Cli) -> None:
+    """It still bills, and is asked for again."""
     cli("launch", "--type", "t3.micro", "--region", "us-east-1", "--name", "mine", *SMALL)
-    for verb, call in (("stop", "StopInstances"), ("terminate", "TerminateInstances")):
+    for verb, call, billing in (("stop", "StopInstances", True), ("terminate", "TerminateInstances", False)):
         front.refuse(call, "UnauthorizedOperation", status=403, message="You are not authorized.")
-        answer = cli(verb, "mine", "--yes", "--timeout", "3s")
+        answer = cli(verb, "mine", "--yes", "--timeout", "1s")
         assert answer.code == 5, answer
         assert f"ec2:{call} is not allowed; `gpudash doctor` prints the least policy to paste." in answer.err
-        assert "still billing" in answer.err
-    front.refused.clear()
-    assert cli("terminate", "mine", "--yes", "--timeout", "1m").code == 0
+        assert "asked again by itself" in answer.err
+        assert ("It is still billing $0.010/h." in answer.err) is billing
+        raw_client("ec2", "us-east-1").stop_instances(InstanceIds=[running("us-east-1")[0]["InstanceId"]])
 
 
 def test_a_network_that_could_be_made_by_half_only_is_taken_back_or_a_leftover(front: Front, cli: Cli) -> None:

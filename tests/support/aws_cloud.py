@@ -125,6 +125,11 @@ def _name(model: Any) -> str:
     return f"{model.service_model.service_name}:{model.name}"
 
 
+def on_wire(action: str) -> str:
+    """What IAM calls ``servicequotas:GetServiceQuota`` as the SDK spells it."""
+    return action.replace("servicequotas:", "service-quotas:")
+
+
 def no_answer(*_: Any) -> Any:
     """The connection was made and the answer never came."""
     from botocore.exceptions import ReadTimeoutError
@@ -269,6 +274,11 @@ def prepare() -> None:
 def plain_image(parameter: str) -> str:
     """The image behind one of the parameters that moto has."""
     return str(raw_client("ssm").get_parameter(Name=parameter)["Parameter"]["Value"])
+
+
+def issued(cloud: AwsCloud) -> set[str]:
+    """Every call that left, as a policy names it."""
+    return {name.replace("service-quotas:", "servicequotas:") for name, _ in cloud.wire.calls}
 
 
 def linux_image() -> str:

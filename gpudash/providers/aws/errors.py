@@ -90,6 +90,16 @@ def code_of(exc: BaseException | None) -> str:
     return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
 
 
+def allow_first(action: str) -> str:
+    """What to do where that call is denied."""
+    return f"{f'{action} is not allowed; ' if action else ''}`gpudash doctor` prints the least policy to paste."
+
+
+def is_denied(error: GpudashError) -> bool:
+    """A call is not allowed, although the credentials are good. Its hint names the permission and the way to it."""
+    return isinstance(error, AuthRefused) and code_of(error.__cause__) in DENIED_CODES
+
+
 def translate(exc: Exception, doing: str, *, write: bool = False) -> GpudashError | None:
     """Our error for one of the SDK's; None where it is not the SDK's."""
     from botocore.exceptions import BotoCoreError, ClientError
@@ -115,7 +125,7 @@ def _answered(exc: Any, doing: str, write: bool) -> GpudashError:
     if code == "OptInRequired":
         return AuthRefused(text, hint=hint)
     if code in DENIED_CODES:
-        return AuthRefused(text, hint=f"{_missing(exc, words)}`gpudash doctor` prints the least policy to paste.")
+        return AuthRefused(text, hint=allow_first(_missing(exc, words)))
     if code in THROTTLE_CODES:
         return RateLimited(text, retry_after_s=_retry_after(exc.response))
     if code in CAPACITY_CODES or code in QUOTA_CODES:
@@ -132,8 +142,7 @@ def _missing(exc: Any, words: str) -> str:
     told = _TOLD_ACTION.search(words)
     operation = str(getattr(exc, "operation_name", None) or "")
     needed = [action for each in person_policy()["Statement"] for action in each["Action"]]
-    found = told[1] if told else next((action for action in needed if action.endswith(f":{operation}")), operation)
-    return f"{found} is not allowed; " if found else ""
+    return told[1] if told else next((action for action in needed if action.endswith(f":{operation}")), operation)
 
 
 def _retry_after(response: Mapping[str, Any]) -> float | None:

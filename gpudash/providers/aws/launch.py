@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -17,15 +18,24 @@ from gpudash.model.offer import LaunchOrder
 from gpudash.providers import sshkeys
 from gpudash.providers.aws import facts, images, keys, network, request, roles, states, tags
 from gpudash.providers.aws.clients import Clients
-from gpudash.providers.aws.errors import QUOTA_CODES, code_of, translated
+from gpudash.providers.aws.errors import QUOTA_CODES, allow_first, code_of, is_denied, translated
 from gpudash.providers.parents import check_parent
 from gpudash.providers.recent import Recent
 
 
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """What came of a launch."""
+
+    id: str
+    no_role: str | None = None
+    """Why it cannot end itself through the API, although it was meant to; None where it can, or will once it is pushed."""
+
+
 def launch(
     clients: Clients, recent: Recent, order: LaunchOrder, address_source: Callable[[], str], now: datetime
-) -> str:
-    """Ask for one instance and return its id. `now` is written on what it shares with others.
+) -> Launched:
+    """Ask for one instance. `now` is written on what it shares with others.
 
     Raises:
         Ambiguous: RunInstances got no answer.
@@ -37,7 +47,7 @@ def launch(
     reader, writer = clients.read("ec2", order.region), clients.write("ec2", order.region)
     earlier = find_by_token(reader, order.token)
     if earlier is not None:
-        return earlier
+        return Launched(earlier)
     _check_parent(reader, order)
     kind = type_facts(reader, order.instance_type)
     request.check_type(order, kind)
@@ -60,10 +70,11 @@ def launch(
             subnet_id=place.id,
             group_ids=group_ids,
             key_name=key_name,
-            profile=profile,
+            profile=profile.name,
         )
         try:
-            return _run(writer, recent, order, built, may_drop_profile="instance_profile" not in order.options)
+            made = _run(writer, recent, order, built, may_drop_profile="instance_profile" not in order.options)
+            return replace(made, no_role=made.no_role or profile.problem)
         except NoCapacity as exc:
             refusals.setdefault(exc.text, []).append(place.zone)
             if code_of(exc.__cause__) in QUOTA_CODES:
@@ -111,18 +122,20 @@ def find_by_token(reader: Any, token: str) -> str | None:
     return str(alive[0]["InstanceId"]) if alive else None
 
 
-def _run(writer: Any, recent: Recent, order: LaunchOrder, built: dict[str, Any], *, may_drop_profile: bool) -> str:
+def _run(writer: Any, recent: Recent, order: LaunchOrder, built: dict[str, Any], *, may_drop_profile: bool) -> Launched:
     try:
-        return _run_once(writer, recent, order, built)
+        return Launched(_run_once(writer, recent, order, built))
     except (AuthRefused, ProviderError) as exc:
         # A profile that EC2 does not know yet, or a role that may not be handed over, must not prevent the launch:
         # the box then ends itself by power-off, and the profile is attached when statusd is pushed.
         is_profile = "IamInstanceProfile" in built and may_drop_profile
         if not is_profile or not _speaks_of_profile(exc):
             raise
+        # EC2 may hide what was denied; what goes through without the profile is the right to hand it over.
+        told = f"{exc.text} {allow_first('iam:PassRole')}" if is_denied(exc) else str(exc)
     without = {key: value for key, value in built.items() if key != "IamInstanceProfile"}
     without["ClientToken"] = _client_token(built["ClientToken"], 100)
-    return _run_once(writer, recent, order, without)
+    return Launched(_run_once(writer, recent, order, without), no_role=told)
 
 
 def _run_once(writer: Any, recent: Recent, order: LaunchOrder, built: dict[str, Any]) -> str:
@@ -162,13 +175,13 @@ def _group(
     return network.ensure_group(reader, writer, place.vpc_id, source, mark)
 
 
-def _profile(clients: Clients, order: LaunchOrder) -> str | None:
+def _profile(clients: Clients, order: LaunchOrder) -> roles.Profile:
     named = order.options.get("instance_profile")
     if named is not None:
-        return None if named == "none" else named
+        return roles.Profile(None if named == "none" else named)
     home = clients.home_region()
     found = roles.ensure_profile(clients.quick("iam", home), clients.write("iam", home))
-    return None if found.is_new else found.name
+    return roles.Profile(None) if found.is_new else found
 
 
 def _client_token(token: str, attempt: int) -> str:

@@ -35,9 +35,10 @@ def examine(provider: AwsProvider) -> Examination:
     if identity is not None:
         checks = [*_asked(provider, region), *_dry_runs(provider, region)]
         rest = [a for a in _all_actions() if a not in {check.action for check in checks if check.allowed is not None}]
-        simulated, _ = simulate(provider.clients.quick("iam", region), identity, region, rest)
+        simulated, why = simulate(provider.clients.quick("iam", region), identity, region, rest)
         checks = [simulated.get(c.action, c) if c.allowed is None else c for c in checks]
-        checks += [simulated.get(a, Check(a, None, "not checked")) for a in rest if a not in {c.action for c in checks}]
+        unasked = [action for action in rest if action not in {check.action for check in checks}]
+        checks += [simulated.get(action, Check(action, None, "not checked", why)) for action in unasked]
         quotas = {text: _quota(provider, region, code) for code, text in QUOTAS.items()}
     return Examination(
         account=provider.account,
@@ -63,6 +64,11 @@ def _asked(provider: AwsProvider, region: str) -> list[Check]:
     small = {"MaxResults": 5}
     reads: dict[str, Callable[[], object]] = {
         "ec2:DescribeInstances": lambda: ec2.describe_instances(**small),
+        "ec2:DescribeInternetGateways": lambda: ec2.describe_internet_gateways(**small),
+        "ec2:DescribeNetworkInterfaces": lambda: ec2.describe_network_interfaces(**small),
+        "ec2:DescribeRouteTables": lambda: ec2.describe_route_tables(**small),
+        "ec2:DescribeSnapshots": lambda: ec2.describe_snapshots(OwnerIds=["self"], **small),
+        "ec2:DescribeSpotInstanceRequests": lambda: ec2.describe_spot_instance_requests(**small),
         "ec2:DescribeVolumes": lambda: ec2.describe_volumes(**small),
         "ec2:DescribeAddresses": lambda: ec2.describe_addresses(),
         "ec2:DescribeImages": lambda: ec2.describe_images(Owners=["self"]),
@@ -87,6 +93,7 @@ def _asked(provider: AwsProvider, region: str) -> list[Check]:
         "pricing:GetProducts": lambda: quick("pricing", "us-east-1").get_products(
             ServiceCode="AmazonEC2", MaxResults=1
         ),
+        "servicequotas:GetServiceQuota": lambda: _read_quota(provider, region, next(iter(QUOTAS))),
         "iam:GetInstanceProfile": lambda: quick("iam", region).get_instance_profile(InstanceProfileName=policies.ROLE),
     }
     return [_check(action, "asked", call) for action, call in reads.items()]
@@ -167,9 +174,11 @@ def _all_actions() -> list[str]:
 def _quota(provider: AwsProvider, region: str, code: str) -> float | None:
     try:
         with translated("read a quota"):
-            answer = provider.clients.quick("service-quotas", region).get_service_quota(
-                ServiceCode="ec2", QuotaCode=code
-            )
-            return float(answer["Quota"]["Value"])
+            return _read_quota(provider, region, code)
     except GpudashError:
         return None
+
+
+def _read_quota(provider: AwsProvider, region: str, code: str) -> float:
+    answer = provider.clients.quick("service-quotas", region).get_service_quota(ServiceCode="ec2", QuotaCode=code)
+    return float(answer["Quota"]["Value"])

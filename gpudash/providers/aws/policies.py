@@ -39,6 +39,8 @@ CLEANS = (
     "ec2:DeleteSubnet", "ec2:DeleteVpc", "ec2:DetachInternetGateway",
     "ec2:DisassociateAddress", "ec2:DisassociateRouteTable", "ec2:ReleaseAddress",
 )  # fmt: skip
+ASKED_WITHOUT = frozenset({"iam:SimulatePrincipalPolicy", "sts:GetCallerIdentity"})
+"""What doctor asks and no policy here grants: the first cannot be narrowed to oneself, the second needs no permission."""
 MAKING_CALLS = (
     "RunInstances",
     "CreateSecurityGroup",

@@ -2,7 +2,7 @@
 
 On-demand and storage prices come from the Pricing API and are kept on disk for a day; spot prices from the price
 history, for ten minutes. Where the API is denied or silent it is left alone for an hour, and the table that travels
-with the package answers for the region it was made for; its figures are marked as estimates. A price nobody told is
+with the package answers for the region it was made for; its figures are marked as estimates. A denial is told meanwhile. A price nobody told is
 None, never a guess from a type's size.
 """
 
@@ -23,7 +23,7 @@ from gpudash.clock import Clock, iso, parse_iso
 from gpudash.errors import GpudashError
 from gpudash.model.money import Price
 from gpudash.providers.aws.clients import Clients
-from gpudash.providers.aws.errors import translated
+from gpudash.providers.aws.errors import is_denied, translated
 
 HOURS_PER_MONTH = Decimal(730)
 GOOD_FOR = timedelta(hours=24)
@@ -63,7 +63,7 @@ class PriceBook:
         self._live: dict[str, dict[str, tuple[Decimal, datetime]]] | None = None
         self._spot: dict[tuple[str, str, str], Decimal] = {}
         self._spot_asked: dict[tuple[str, str], datetime] = {}
-        self._leave_alone: dict[tuple[str, str], datetime] = {}
+        self._leave_alone: dict[tuple[str, str], tuple[datetime, str]] = {}
         self._asked: dict[tuple[str, str], datetime] = {}
         self.generation = 0
         """Grows whenever a price changes; what was computed under an older one is stale."""
@@ -108,6 +108,17 @@ class PriceBook:
         """One public IPv4 address, in use or idle; the same everywhere."""
         return Price(Decimal(table()["public_ipv4_hour"]), f"table {table()['as_of']}", estimated=True)
 
+    def lacks(self, region: str, *, spot: bool | None = None) -> tuple[str, ...]:
+        """What may not be asked there at present, each a sentence with the way out; `spot`: of these prices alone."""
+        now = self._clock.now()
+        with self._lock:
+            self._loaded()
+            resting = {what: told for (where, what), told in self._leave_alone.items() if where == region}
+        kinds = [what for what, is_spot in (("pricing", False), ("spot", True)) if spot in (None, is_spot)]
+        return tuple(
+            resting[what][1] for what in kinds if what in resting and now < resting[what][0] and resting[what][1]
+        )
+
     def refresh_on_demand(self, clients: Clients, region: str, instance_types: Iterable[str]) -> None:
         """Ask the Pricing API for what is missing or a day old: at most one question for types and one for disks."""
         missing = [name for name in sorted(set(instance_types)) if self._is_due(region, name)]
@@ -131,8 +142,8 @@ class PriceBook:
             with translated("read spot prices"):
                 pages = clients.quick("ec2", region).get_paginator("describe_spot_price_history")
                 found = list(pages.paginate(InstanceTypes=due, ProductDescriptions=["Linux/UNIX"], StartTime=now))
-        except GpudashError:
-            self._rest(region, "spot")
+        except GpudashError as exc:
+            self._rest(region, "spot", "Spot prices are unknown", exc)
             return
         with self._lock:
             self._spot.update(newest_spot(region, [row for page in found for row in page["SpotPriceHistory"]]))
@@ -154,8 +165,8 @@ class PriceBook:
                     for page in pages.paginate(ServiceCode="AmazonEC2", Filters=filters)
                     for row in page["PriceList"]
                 ]
-        except GpudashError:
-            self._rest(region, "pricing")
+        except GpudashError as exc:
+            self._rest(region, "pricing", f"Prices are those of {table()['as_of']}, or unknown", exc)
             return
         now = self._clock.now()
         prefix = "ebs:" if names == ["ebs"] else ""
@@ -177,13 +188,14 @@ class PriceBook:
     def _is_left_alone(self, region: str, what: str) -> bool:
         with self._lock:
             self._loaded()
-            until = self._leave_alone.get((region, what))
-        return until is not None and self._clock.now() < until
+            resting = self._leave_alone.get((region, what))
+        return resting is not None and self._clock.now() < resting[0]
 
-    def _rest(self, region: str, what: str) -> None:
+    def _rest(self, region: str, what: str, lacking: str, error: GpudashError) -> None:
+        told = f"{lacking}: {error.hint}" if is_denied(error) else ""
         with self._lock:
             self._loaded()
-            self._leave_alone[region, what] = self._clock.now() + RETRY_AFTER
+            self._leave_alone[region, what] = self._clock.now() + RETRY_AFTER, told
             self._save()
 
     def _known(self, region: str) -> Mapping[str, tuple[Decimal, datetime]]:
@@ -198,7 +210,9 @@ class PriceBook:
                     region: {name: (Decimal(usd), parse_iso(at)) for name, (usd, at) in prices.items()}
                     for region, prices in body["prices"].items()
                 }
-                self._leave_alone = {(region, what): parse_iso(until) for region, what, until in body["left_alone"]}
+                self._leave_alone = {
+                    (region, what): (parse_iso(until), told) for region, what, until, told in body["left_alone"]
+                }
             except (OSError, ValueError, TypeError, ArithmeticError, AttributeError, KeyError):
                 self._live = {}
         return self._live
@@ -208,7 +222,7 @@ class PriceBook:
             region: {name: [str(usd), iso(at)] for name, (usd, at) in prices.items()}
             for region, prices in self._loaded().items()
         }
-        left_alone = [[region, what, iso(until)] for (region, what), until in self._leave_alone.items()]
+        left_alone = [[region, what, iso(until), told] for (region, what), (until, told) in self._leave_alone.items()]
         write_whole(self._file, json.dumps({"prices": prices, "left_alone": left_alone}))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -103,7 +103,7 @@ class AwsProvider:
             except GpudashError as exc:
                 if not collected:
                     raise
-                problem = exc.text
+                problem = str(exc)
                 break
             if records is None:
                 break
@@ -123,7 +123,8 @@ class AwsProvider:
             regions,
             lambda region: region_offers(self.clients, self._around, self.account, region, wanted, asked_at),
         )
-        return self._joined(wanted.region or "", answers, asked_at)
+        lacks = [text for region in regions for text in self._around.prices.lacks(region, spot=wanted.spot)]
+        return self._joined(wanted.region or "", answers, asked_at, lacks)
 
     def list_leftovers(self) -> Listing[Leftover]:
         """What bills without a running instance, over all regions side by side."""
@@ -132,14 +133,20 @@ class AwsProvider:
         def ask(region: str) -> list[Leftover]:
             return leftovers.find(self.clients.read("ec2", region), self.account, region, self._around.prices)
 
-        return self._joined("", side_by_side(self.regions(), ask), asked_at)
+        answers = side_by_side(self.regions(), ask)
+        return self._joined("", answers, asked_at, self._regions.lacks)
 
     def launch(self, order: LaunchOrder) -> InstanceKey:
         """Ask for one instance; see `request` for the options. The same token again gives the same instance."""
-        instance_id = self._guarded(
-            lambda: launch(self.clients, self._recent, order, self._address_source, self.clock.now())
-        )
-        return InstanceKey(self.account, order.region, instance_id)
+        made = self._guarded(lambda: launch(self.clients, self._recent, order, self._address_source, self.clock.now()))
+        if made.no_role is not None:
+            self._verbs.no_role[made.id] = made.no_role
+        return InstanceKey(self.account, order.region, made.id)
+
+    def done_without(self, key: InstanceKey) -> str | None:
+        """The role by which it ends itself through the API, where that could not be made or handed over."""
+        told = self._verbs.no_role.get(key.id)
+        return None if told is None else f"It can end itself by power-off alone. {told}"
 
     def start(self, key: InstanceKey) -> None:
         """Start a stopped or hibernated instance. No capacity is `NoCapacity`; it stays stopped."""
@@ -220,18 +227,22 @@ class AwsProvider:
             listed = {instance.key.id for instance in collected}
             for gone in [i for i in self._parsed.get(region, {}) if i not in listed]:
                 del self._parsed[region][gone]
+        lacks = self._regions.lacks + (self._around.lacks(region) if collected else ())
         fetched_at = self.clock.now()
-        return Listing(self.account, region, tuple(collected), problem is None, asked_at, fetched_at, problem)
+        return Listing(self.account, region, tuple(collected), problem is None, asked_at, fetched_at, problem, lacks)
 
-    def _joined(self, region: str, answers: Mapping[str, list[Any] | GpudashError], asked_at: datetime) -> Listing[Any]:
+    def _joined(
+        self, region: str, answers: Mapping[str, list[Any] | GpudashError], asked_at: datetime, lacks: Iterable[str]
+    ) -> Listing[Any]:
         errors = {name: answer for name, answer in answers.items() if isinstance(answer, GpudashError)}
         for error in errors.values():
             self._note_refusal(error)
         if errors and len(errors) == len(answers):
             raise next(iter(errors.values()))
         items = [item for answer in answers.values() if not isinstance(answer, GpudashError) for item in answer]
-        problem = " ".join(f"{name}: {error.text}" for name, error in errors.items()) or None
-        return Listing(self.account, region, tuple(items), not errors, asked_at, self.clock.now(), problem)
+        problem = " ".join(f"{name}: {error}" for name, error in errors.items()) or None
+        told, now = tuple(dict.fromkeys(lacks)), self.clock.now()
+        return Listing(self.account, region, tuple(items), not errors, asked_at, now, problem, told)
 
     def _guarded(self, call: Callable[[], T]) -> T:
         """Run a call; where credentials are refused, forget the Session so that a new log-in is seen."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from gpudash.clock import Clock, iso, parse_iso
 from gpudash.errors import AuthRefused, GpudashError
 from gpudash.providers.aws.clients import Clients
-from gpudash.providers.aws.errors import DENIED_CODES, code_of, translated
+from gpudash.providers.aws.errors import is_denied, translated
 from gpudash.providers.aws.prices import write_whole
 
 DEFAULT_REGIONS = (
@@ -32,6 +32,8 @@ class Regions:
         self._found: tuple[str, ...] | None = None
         self._asked_at: datetime | None = None
         self._read = False
+        self.lacks: tuple[str, ...] = ()
+        """What is not known of the regions for want of a permission, with the way out."""
 
     def known(self) -> tuple[str, ...]:
         """Those of the settings, or what EC2 told within a day; else EC2 is asked once. Silence is no fault.
@@ -47,10 +49,12 @@ class Regions:
             if self._asked_at is None or now - self._asked_at >= GOOD_FOR:
                 self._asked_at = now
                 try:
-                    self._found = self._ask()
+                    self._found, self.lacks = self._ask(), ()
                     write_whole(self._file, json.dumps({"as_of": iso(now), "regions": self._found}))
                 except GpudashError as exc:
-                    if isinstance(exc, AuthRefused) and code_of(exc.__cause__) not in DENIED_CODES:
+                    if is_denied(exc):
+                        self.lacks = (f"Regions that the account opted into are not looked at: {exc.hint}",)
+                    elif isinstance(exc, AuthRefused):
                         self._asked_at = None
                         raise
             return self._found or DEFAULT_REGIONS

@@ -20,6 +20,7 @@ class Profile:
     is_new: bool = False
     """Made a moment ago: EC2 may not know it yet, so it is attached later."""
     problem: str | None = None
+    """Why there is none, with the way out."""
 
 
 def ensure_profile(reader: Any, writer: Any) -> Profile:
@@ -32,7 +33,7 @@ def ensure_profile(reader: Any, writer: Any) -> Profile:
         with translated(f"make instance profile {ROLE}"):
             _make(writer)
     except GpudashError as exc:
-        return Profile(None, problem=exc.text)
+        return Profile(None, problem=str(exc))
     return Profile(ROLE, is_new=True)
 
 

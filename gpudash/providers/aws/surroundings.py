@@ -1,7 +1,7 @@
 """What a listing needs beside the listing: instance types, disks, login users, prices. Asked once and remembered.
 
 In a cycle where nothing is new, no call is made here at all: the describe stream is the only traffic of a region.
-Where a permission is missing the value stays unknown and the question rests for ten minutes.
+Where a permission is missing the value stays unknown, the listing says so, and the question rests for ten minutes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gpudash.errors import GpudashError
 from gpudash.providers import sshkeys
 from gpudash.providers.aws import facts
 from gpudash.providers.aws.clients import Clients
-from gpudash.providers.aws.errors import code_of, translated
+from gpudash.providers.aws.errors import code_of, is_denied, translated
 from gpudash.providers.aws.facts import TypeFacts
 from gpudash.providers.aws.parse import Known, login_user, volume_ids
 from gpudash.providers.aws.prices import PriceBook, Volume, write_whole
@@ -28,6 +28,12 @@ FILTER_VALUES = 200
 """EC2 takes that many values in one filter."""
 RESTS = timedelta(minutes=10)
 VOLUMES_GOOD_FOR = timedelta(days=1)
+_UNKNOWN = {
+    "types": "GPU and memory of new instance types are unknown",
+    "volumes": "What disks cost is unknown",
+    "images": "Who logs in is a guess where no tag says it",
+}
+"""What is missing where a question is denied."""
 
 
 class Surroundings:
@@ -42,7 +48,8 @@ class Surroundings:
         self._volumes: dict[str, dict[str, Volume]] = {}
         self._volumes_since: dict[str, datetime] = {}
         self._users: dict[str, str] = {}
-        self._rests: dict[tuple[str, str], Any] = {}
+        self._rests: dict[tuple[str, str], datetime] = {}
+        self._lacks: dict[tuple[str, str], str] = {}
         self._identity_files: Mapping[str, str] | None = None
         self._generation = 0
 
@@ -63,6 +70,11 @@ class Surroundings:
             self.prices.refresh_on_demand(self._clients, region, kinds)
         if spot:
             self.prices.refresh_spot(self._clients, region, spot)
+
+    def lacks(self, region: str) -> tuple[str, ...]:
+        """What may not be asked there, each a sentence with the way out."""
+        mine = tuple(text for (where, _), text in sorted(self._lacks.items()) if where == region)
+        return mine + self.prices.lacks(region)
 
     def known(self, region: str) -> Known:
         """What a parse needs, as it stands."""
@@ -151,10 +163,14 @@ class Surroundings:
             return None
         try:
             with translated(f"read {what}"):
-                return ask(sorted(unknown))
-        except GpudashError:
+                found = ask(sorted(unknown))
+        except GpudashError as exc:
             self._rests[region, what] = now + RESTS
+            if is_denied(exc):
+                self._lacks[region, what] = f"{_UNKNOWN[what]}: {exc.hint}"
             return None
+        self._lacks.pop((region, what), None)
+        return found
 
     def _describe_volumes(self, region: str, ids: list[str]) -> list[Volume]:
         client = self._clients.read("ec2", region)

@@ -14,7 +14,7 @@ from gpudash.model.instance import InstanceKey
 from gpudash.model.money import Price
 from gpudash.providers.aws import states, tags
 from gpudash.providers.aws.clients import Clients
-from gpudash.providers.aws.errors import code_of, translated
+from gpudash.providers.aws.errors import code_of, is_denied, translated
 from gpudash.providers.aws.parse import first_launch
 from gpudash.providers.aws.policies import ROLE
 from gpudash.providers.recent import Recent
@@ -27,6 +27,8 @@ class Verbs:
 
     def __init__(self, clients: Clients, recent: Recent) -> None:
         self._clients, self._recent = clients, recent
+        self.no_role: dict[str, str] = {}
+        """By instance, as far as this process knows: why it cannot end itself through the API."""
 
     def look(self, key: InstanceKey) -> Mapping[str, Any] | None:
         """EC2's record of an instance; None where it knows no such id (any more).
@@ -93,7 +95,7 @@ class Verbs:
         client = self._clients.write("ec2", key.region)
         request_id = record.get("SpotInstanceRequestId")
         if request_id:
-            self._cancel_spot_request(client, str(request_id))
+            self._cancel_spot_request(client, key.region, record)
         try:
             with translated(f"terminate {key.id}", write=True):
                 client.terminate_instances(InstanceIds=[key.id])
@@ -179,16 +181,19 @@ class Verbs:
             return None
         return str(found[0].get("Type") or "") or None if found else None
 
-    def _cancel_spot_request(self, client: Any, request_id: str) -> None:
+    def _cancel_spot_request(self, client: Any, region: str, record: Mapping[str, Any]) -> None:
+        """A one-time request launches nothing anew, so its instance need not wait for a permission."""
+        request_id = str(record["SpotInstanceRequestId"])
         try:
             with translated(f"cancel spot request {request_id}", write=True):
                 client.cancel_spot_instance_requests(SpotInstanceRequestIds=[request_id])
         except ProviderError as exc:
-            if not code_of(exc.__cause__).startswith("InvalidSpotInstanceRequestID"):
+            is_gone = code_of(exc.__cause__).startswith("InvalidSpotInstanceRequestID")
+            if not is_gone and not (is_denied(exc) and self._spot_kind(region, record) == "one-time"):
                 raise
 
     def _attach_profile(self, key: InstanceKey) -> bool:
-        """Give an instance our profile where it has none. It can do without, so a refusal is only logged."""
+        """Give an instance our profile where it has none. It can do without, so a refusal is only told."""
         try:
             with translated(f"attach {ROLE} to {key.id}", write=True):
                 self._clients.write("ec2", key.region).associate_iam_instance_profile(
@@ -196,7 +201,10 @@ class Verbs:
                 )
         except GpudashError as exc:
             log.info("%s", exc.text)
+            if is_denied(exc):
+                self.no_role[key.id] = str(exc)
             return False
+        self.no_role.pop(key.id, None)
         return True
 
 

@@ -236,7 +236,8 @@ class LaunchScreen(ListScreen[Offer]):
     async def fetch(self) -> Iterable[tuple[Hashable, Offer]]:
         defaults = self.fleet.session.config.defaults
         listings = await self.fleet.offers(OfferFilter(region=defaults.region))
-        self.problem = next((f"{lst.account}: {lst.problem}" for lst in listings if lst.problem), None)
+        told = (lst for lst in listings if lst.problem or any(offer.total is None for offer in lst.items))
+        self.problem = next((f"{lst.account}: {lst.trouble}" for lst in told if lst.trouble), None)
         await self._read_models()
         offers = [offer for listing in listings for offer in listing.items]
         return [((o.account, o.region, o.instance_type, o.spot, o.id), o) for o in offers]

@@ -67,7 +67,7 @@ class LeftoversScreen(ListScreen[Leftover]):
 
     async def fetch(self) -> Iterable[tuple[Hashable, Leftover]]:
         listings = await self.fleet.leftovers()
-        self.problem = next((f"{lst.account}: {lst.problem}" for lst in listings if lst.problem), None)
+        self.problem = next((f"{lst.account}: {lst.trouble}" for lst in listings if lst.trouble), None)
         silent = {listing.account for listing in listings if not listing.complete}
         told: dict[Hashable, Leftover] = dict(self.kept(lambda item: item.account in silent))
         told |= {(item.account, item.id): item for listing in listings for item in listing.items}
