@@ -262,11 +262,16 @@ def test_offers_say_which_prices_may_not_be_asked(cloud: AwsCloud) -> None:
     for action, spot in (("pricing:GetProducts", False), ("ec2:DescribeSpotPriceHistory", True)):
         provider = fresh(cloud, action)
         with denied(cloud, action):
-            told = provider.list_offers(OfferFilter(region=REGION, spot=spot))
+            told = provider.list_offers(OfferFilter(instance_type="m5.large", region=REGION, spot=spot))
         assert (told.complete, told.lacks) == (True, (f"{EXTRAS[action]}: {way_out(action)}",))
-        assert any(offer.price is None for offer in told.items)
-        assert cloud.again().list_offers(OfferFilter(region=REGION, spot=spot)).lacks == told.lacks
-        assert cloud.again().list_offers(OfferFilter(region=REGION, spot=not spot)).lacks == ()
+        assert [offer.price for offer in told.items] == [None]
+        assert (
+            cloud.again().list_offers(OfferFilter(instance_type="m5.large", region=REGION, spot=spot)).lacks
+            == told.lacks
+        )
+        assert (
+            cloud.again().list_offers(OfferFilter(instance_type="m5.large", region=REGION, spot=not spot)).lacks == ()
+        )
 
 
 def test_regions_that_may_not_be_asked_for_are_said_to_be_missing(cloud: AwsCloud) -> None:
