@@ -9,7 +9,7 @@
 | options, images, keys, network, roles, request, launch | from an order to RunInstances |
 | verbs | start, stop, hibernate, terminate, tags, and how a host ends itself |
 | leftovers, cleanup | what bills without an instance, and taking it away |
-| permissions, policies | which calls are allowed, and the least that is needed |
+| permissions, simulation, policies | which calls are allowed, and the least that is needed |
 """
 
 from __future__ import annotations

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from gpudash.errors import GpudashError
 from gpudash.providers.aws import policies, tags
 from gpudash.providers.aws.errors import CREDENTIAL_CODES, DENIED_CODES, code_of, translate, translated
+from gpudash.providers.aws.simulation import NO_INSTANCE, simulate
 from gpudash.providers.base import Check, Examination
 
 if TYPE_CHECKING:
     from gpudash.providers.aws.provider import AwsProvider
 
-NO_INSTANCE = "i-00000000000000000"
 QUOTAS = {
     "L-DB2E81BA": "vCPUs of G and VT types, on demand",
     "L-417A185B": "vCPUs of P types, on demand",
@@ -35,7 +35,7 @@ def examine(provider: AwsProvider) -> Examination:
     if identity is not None:
         checks = [*_asked(provider, region), *_dry_runs(provider, region)]
         rest = [a for a in _all_actions() if a not in {check.action for check in checks if check.allowed is not None}]
-        simulated, why = _simulated(provider, region, identity, rest)
+        simulated, why = simulate(provider.clients.quick("iam", region), identity, region, rest)
         checks = [simulated.get(c.action, c) if c.allowed is None else c for c in checks]
         unasked = [action for action in rest if action not in {check.action for check in checks}]
         checks += [simulated.get(action, Check(action, None, "not checked", why)) for action in unasked]
@@ -169,31 +169,6 @@ def _all_actions() -> list[str]:
     for statement in policies.person_policy()["Statement"]:
         found += [action for action in statement["Action"] if action not in found]
     return found
-
-
-def _simulated(provider: AwsProvider, region: str, arn: str, actions: list[str]) -> tuple[dict[str, Check], str]:
-    """What IAM says of each action; where it says nothing, why."""
-    try:
-        with translated("simulate the policy"):
-            answer = provider.clients.quick("iam", region).simulate_principal_policy(
-                PolicySourceArn=principal(arn), ActionNames=actions
-            )
-    except GpudashError as exc:
-        return {}, exc.text
-    return {
-        str(row["EvalActionName"]): Check(
-            str(row["EvalActionName"]), row["EvalDecision"] == "allowed", "simulated", str(row["EvalDecision"])
-        )
-        for row in answer["EvaluationResults"]
-    }, ""
-
-
-def principal(arn: str) -> str:
-    """The role behind an assumed-role session, which is what IAM simulates; any other caller is itself."""
-    head, _, name = arn.partition(":assumed-role/")
-    if not name:
-        return arn
-    return f"{head.replace(':sts:', ':iam:')}:role/{name.split('/')[0]}"
 
 
 def _quota(provider: AwsProvider, region: str, code: str) -> float | None:

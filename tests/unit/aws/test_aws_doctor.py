@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from support.clouds import launched
 
 from gpudash.providers import aws
 from gpudash.providers.aws import policies
-from gpudash.providers.aws.permissions import examine, principal
+from gpudash.providers.aws.permissions import examine
+from gpudash.providers.aws.simulation import principal
 
 SOURCES = Path(aws.__file__).parent
 VERBS = (
@@ -106,6 +108,54 @@ def test_what_has_no_rehearsal_is_simulated(cloud: AwsCloud) -> None:
     """A role that may not be handed over shows before the first launch."""
     with cloud.wire.broken(simulated("iam:PassRole"), "iam:SimulatePrincipalPolicy"):
         assert examine(cloud.provider).missing == ("iam:PassRole",)
+
+
+def judged_by(cloud: AwsCloud, statements: list[dict[str, Any]]) -> Any:
+    """IAM's simulation of somebody with exactly these statements, as far as those of our policies go."""
+
+    def listed(value: Any) -> list[str]:
+        return value if isinstance(value, list) else [value]
+
+    def answer(*_: Any) -> Any:
+        asked = cloud.wire.sent["iam:SimulatePrincipalPolicy"][-1]
+        context = {one["ContextKeyName"]: one["ContextKeyValues"] for one in asked.get("ContextEntries", [])}
+        rows = []
+        for action in asked["ActionNames"]:
+            for resource in asked.get("ResourceArns", ["*"]):
+                fitting = [
+                    {key: value for keys in s.get("Condition", {}).values() for key, value in keys.items()}
+                    for s in statements
+                    if action in s["Action"]
+                    and any(fnmatchcase(resource, pattern) for pattern in listed(s["Resource"]))
+                ]
+                missing = [key for conditions in fitting for key in conditions if key not in context]
+                allowed = any(
+                    all(set(context.get(key, ["?"])) <= set(listed(value)) for key, value in conditions.items())
+                    for conditions in fitting
+                )
+                decision = "allowed" if allowed else "implicitDeny"
+                rows.append({"EvalActionName": action, "EvalDecision": decision, "MissingContextValues": missing})
+        return Http(), {"EvaluationResults": rows, "ResponseMetadata": {"HTTPStatusCode": 200}}
+
+    return cloud.wire.broken(answer, "iam:SimulatePrincipalPolicy")
+
+
+def test_who_has_just_the_least_policy_lacks_nothing(cloud: AwsCloud) -> None:
+    """Its conditions are simulated as the calls meet them: on what carries our tag, for the role that is handed over."""
+    statements = policies.person_policy()["Statement"]
+    with judged_by(cloud, statements):
+        report = examine(cloud.provider)
+    assert report.missing == ()
+    assert {check.action for check in report.checks if check.allowed is None} == set()
+    without = [s for s in statements if s["Sid"] not in ("HandTheRoleToInstances", "CleanUpWhatWeMade")]
+    with judged_by(cloud, without):
+        assert set(examine(cloud.provider).missing) == {"iam:PassRole", *policies.CLEANS}
+    more = {"StringEquals": {"aws:MultiFactorAuthPresent": "true"}}
+    with judged_by(cloud, [{**s, "Condition": more} if s["Sid"] == "CleanUpWhatWeMade" else s for s in statements]):
+        report = examine(cloud.provider)
+    assert report.missing == ()
+    unknown = {check.action: check.detail for check in report.checks if check.allowed is None}
+    assert unknown == dict.fromkeys(policies.CLEANS, "it depends on aws:MultiFactorAuthPresent")
 
 
 def test_what_nothing_can_tell_is_unknown(cloud: AwsCloud) -> None:
